@@ -1,0 +1,1 @@
+"""Read any model, and leave it as it was."""

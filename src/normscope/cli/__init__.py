@@ -1,0 +1,1 @@
+"""The commands: wires, prints, exits. The only room that prints."""

@@ -1,0 +1,1 @@
+"""Build: batch normalization and its relatives, and the networks that use them."""

@@ -1,0 +1,1 @@
+"""Results and what they were made from: versioned JSON and TOML, no torch."""

@@ -1,0 +1,1 @@
+"""Numbers: moments, their merging, and moving averages, as pure functions on tensors."""

@@ -1,0 +1,1 @@
+"""Run: the loop, the schedule, the checkpoints."""
