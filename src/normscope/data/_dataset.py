@@ -16,7 +16,7 @@ class Split:
     """
 
     images: Float32[np.ndarray, "rows height width"]
-    labels: Int64[np.ndarray, "rows"]
+    labels: Int64[np.ndarray, " rows"]
 
     def __len__(self) -> int:
         """How many rows."""
