@@ -42,3 +42,9 @@ class IntegerTensorError(InputError, TypeError):
 
 class BatchTooSmallError(InputError, ValueError):
     """A batch has one value per channel, from which no variance can be formed."""
+
+
+class TrainingInterruptedError(NormscopeError):
+    """A person asked the training to stop; it finished its step, saved, and says how to resume."""
+
+    exit_code = 130

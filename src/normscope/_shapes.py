@@ -5,6 +5,7 @@ They are read by people everywhere and checked at run time in the tests only
 
 * ``batch``: the rows of one mini-batch (the article's `m`)
 * ``features``: the units of a layer, one column each
+* ``units``: the same, of a layer's output
 * ``channels``: what one set of running statistics belongs to
 * ``rows``: the examples of a whole data set
 """
@@ -15,5 +16,6 @@ from torch import Tensor
 AnyFloats = Float[Tensor, "..."]
 PerChannel = Float[Tensor, "channels"]
 Batch = Float[Tensor, "batch features"]
+Sums = Float[Tensor, "batch units"]
 Logits = Float[Tensor, "batch classes"]
 ClassIndices = Int[Tensor, "batch"]

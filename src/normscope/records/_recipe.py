@@ -1,0 +1,174 @@
+"""A recipe: everything that decides what a training run computes."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomlkit
+from pydantic import Field, ValidationError, model_validator
+
+from normscope._errors import RecipeError
+from normscope.records._base import Record
+
+
+def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
+    """A recipe field: its default, the heading that it stands under, and what it means."""
+    return Field(default, description=description, json_schema_extra={"section": section}, **limits)
+
+
+class Recipe(Record):
+    """What to train, on what, and how. The defaults are the founding article's own settings.
+
+    A recipe is a TOML file that a person can read and change; every field is also a flag of
+    ``normscope train``.
+
+    Example:
+        >>> Recipe(norm="none", epochs=20).learning_rate
+        0.02
+        >>> print(Recipe(seed=7).to_toml().splitlines()[-3])
+        seed = 7
+    """
+
+    data: str = _field(
+        "letters", "Data", "A built-in set (letters), or a path: pickle, IDX folder, npz, images."
+    )
+    valid_fraction: float = _field(
+        0.1, "Data", "Share held out where the data bring no validation split.", gt=0, lt=0.5
+    )
+
+    hidden: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = _field(
+        (1000, 500, 250, 250, 250), "Network", "Widths of the hidden layers.", strict=False
+    )
+    norm: Literal["batch", "none", "layer"] = _field(
+        "batch", "Network", "What normalizes every layer, the logits as well."
+    )
+    weights: Literal["scaled", "plain"] = _field(
+        "scaled",
+        "Network",
+        "scaled: N(0, 1), divided by sqrt(fan-in) on every use (the article); "
+        "plain: drawn from N(0, 1/fan-in).",
+    )
+    eps: float = _field(
+        1e-10, "Network", "Added to the variance before the square root.", gt=0, allow_inf_nan=False
+    )
+
+    average: Literal["exponential", "cumulative"] = _field(
+        "exponential", "Running statistics", "How the running statistics are tracked."
+    )
+    decay: float = _field(
+        0.99,
+        "Running statistics",
+        "Weight of the old value in the exponential average.",
+        ge=0,
+        lt=1,
+    )
+    warm_up: bool = _field(
+        default=False,
+        section="Running statistics",
+        description="Start the exponential average with decay min(decay, (1 + n) / (10 + n)).",
+    )
+    running_variance: Literal["population", "bessel"] = _field(
+        "population",
+        "Running statistics",
+        "The variance that is tracked: divided by m (the article) or by m - 1 (PyTorch).",
+    )
+
+    epochs: int = _field(100, "Training", "Passes over the training set.", ge=1)
+    batch_size: int = _field(120, "Training", "Rows in a mini-batch.", ge=2)
+    learning_rate: float = _field(
+        0.02, "Training", "Adam's step, at the start.", gt=0, allow_inf_nan=False
+    )
+    constant_epochs: int = _field(
+        15, "Training", "Epochs before the rate starts to fall linearly, to 0 at the last.", ge=1
+    )
+
+    seed: int = _field(
+        0, "Run", "Decides the first weights and the order of the data.", ge=0, lt=2**63
+    )
+    device: Literal["auto", "cpu", "cuda"] = _field(
+        "auto", "Run", "auto: the GPU where there is one."
+    )
+    threads: int = _field(
+        1, "Run", "CPU threads; the same seed and thread count give the same bits.", ge=1
+    )
+
+    @model_validator(mode="after")
+    def _warm_up_has_something_to_warm(self) -> Self:
+        if self.warm_up and self.average == "cumulative":
+            msg = "warm_up is for average = exponential; the cumulative average needs none"
+            raise ValueError(msg)
+        return self
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any], *, where: str) -> Self:
+        """Validate `fields`, which came from `where` (a file's name, or "the options").
+
+        Raises:
+            RecipeError: naming `where`, the field, what was seen, and what is allowed.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            problems = "; ".join(_sentence(problem, cls) for problem in error.errors())
+            msg = f"{where}: {problems}."
+            raise RecipeError(msg) from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a recipe file; fields that it leaves out keep their defaults.
+
+        Raises:
+            RecipeError: if the file is missing, is not TOML, or a field is wrong.
+        """
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            msg = (
+                f"{path}: there is no such recipe. Write one with `normscope train --write-recipe`."
+            )
+            raise RecipeError(msg) from None
+        except OSError as error:
+            msg = f"{path}: the recipe cannot be read ({error.strerror})."
+            raise RecipeError(msg) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"{path}: this is not TOML ({error}). A recipe has lines such as `epochs = 20`."
+            raise RecipeError(msg) from None
+        return cls.parse(fields, where=str(path))
+
+    @classmethod
+    def section_of(cls, name: str) -> str:
+        """The heading that a field stands under."""
+        extra = cls.model_fields[name].json_schema_extra
+        assert isinstance(extra, dict)
+        return str(extra["section"])
+
+    def to_toml(self) -> str:
+        """The recipe as a file for a person: headings, every field, a comment each."""
+        document = tomlkit.document()
+        document.add(
+            tomlkit.comment("A Normscope recipe. Run it: normscope train --recipe THIS_FILE")
+        )
+        heading = None
+        for name, field in type(self).model_fields.items():
+            if (section := self.section_of(name)) != heading:
+                document.add(tomlkit.nl())
+                document.add(tomlkit.comment(f"--- {section} ---"))
+                heading = section
+            value = getattr(self, name)
+            document.add(tomlkit.comment(field.description or ""))
+            document.add(name, tomlkit.item(list(value) if isinstance(value, tuple) else value))
+        return tomlkit.dumps(document)
+
+
+def _sentence(problem: Any, recipe: type[Recipe]) -> str:
+    """One of pydantic's problems, as a clause that names the field and what was seen."""
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, recipe.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(recipe.model_fields)}"
+        return f"there is no field {name} ({hint})"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not name:
+        return str(message)
+    return f"{name}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
