@@ -1,1 +1,5 @@
 """Read any model, and leave it as it was."""
+
+from normscope.anatomy._modes import batch_statistics as batch_statistics
+from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layers
+from normscope.anatomy._preserved import preserved as preserved
