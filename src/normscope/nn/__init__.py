@@ -4,3 +4,8 @@ from normscope.nn._batch_norm import BatchNorm as BatchNorm
 from normscope.nn._batch_norm import BatchNorm1d as BatchNorm1d
 from normscope.nn._batch_norm import BatchNorm2d as BatchNorm2d
 from normscope.nn._batch_norm import BatchNorm3d as BatchNorm3d
+from normscope.nn._mlp import MLP as MLP
+from normscope.nn._mlp import NormalizedLayer as NormalizedLayer
+from normscope.nn._mlp import ScaledLinear as ScaledLinear
+from normscope.nn._mlp import plain_linear as plain_linear
+from normscope.nn._population import set_population_statistics as set_population_statistics
