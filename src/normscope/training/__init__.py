@@ -1,1 +1,20 @@
-"""Run: the loop, the schedule, the checkpoints."""
+"""Run: a recipe and data become a trained network, a record, and a folder that can be resumed."""
+
+from normscope.training._evaluation import Rows as Rows
+from normscope.training._evaluation import Statistics as Statistics
+from normscope.training._evaluation import evaluate as evaluate
+from normscope.training._evaluation import test_scores as test_scores
+from normscope.training._network import build_network as build_network
+from normscope.training._observers import Observer as Observer
+from normscope.training._observers import StepView as StepView
+from normscope.training._predict import Prediction as Prediction
+from normscope.training._predict import predict_run as predict_run
+from normscope.training._run_folder import RunFolder as RunFolder
+from normscope.training._run_folder import load as load
+from normscope.training._run_folder import new_folder as new_folder
+from normscope.training._schedule import learning_rate as learning_rate
+from normscope.training._train import TrainResult as TrainResult
+from normscope.training._train import dataset_of as dataset_of
+from normscope.training._train import resume as resume
+from normscope.training._train import test_run as test_run
+from normscope.training._train import train as train

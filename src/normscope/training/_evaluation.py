@@ -1,0 +1,90 @@
+"""How well a network does, under three kinds of statistics (spec S2)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - its name everywhere
+
+from normscope._shapes import Batch, ClassIndices
+from normscope.anatomy import batch_statistics, preserved
+from normscope.data import Split
+from normscope.nn import MLP, set_population_statistics
+from normscope.records import Score, TestScores
+
+Statistics = Literal["running", "population", "batch"]
+
+_CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A split of a data set as the network takes it: flat images on its device.
+
+    Attributes:
+        images: float32, ``[rows, height * width]``.
+        labels: int64, ``[rows]``.
+    """
+
+    images: Batch
+    labels: ClassIndices
+
+    @classmethod
+    def of(cls, split: Split, device: torch.device) -> "Rows":
+        """Flatten a split's images and put it on `device`."""
+        images = torch.from_numpy(split.images).flatten(1)
+        return cls(images.to(device), torch.from_numpy(split.labels).to(device))
+
+
+@torch.no_grad()
+def evaluate(network: MLP, rows: Rows) -> Score:
+    """Accuracy and loss on `rows`, in eval mode: under the network's running statistics.
+
+    The network is left in the mode it was in.
+
+    Args:
+        network: anything that maps flat images to logits.
+        rows: at least one.
+    """
+    training = network.training
+    network.eval()
+    score = _score(network, rows, _CHUNK_ROWS)
+    network.train(training)
+    return score
+
+
+@torch.no_grad()
+def test_scores(network: MLP, *, train: Rows, test: Rows) -> TestScores:
+    """The final test, three ways side by side. The network is left as it was.
+
+    *running*: by the moving averages, what the model ships with. *population*: by the exact
+    statistics of `train`, taken layer after layer. *batch*: by the statistics of `test` itself, all
+    of it as one batch, as the founding article's script does; no fair test, since every row's
+    answer then depends on the other test rows.
+
+    A network without batch normalization scores the same three times.
+    """
+    running = evaluate(network, test)
+    with preserved(network):
+        set_population_statistics(network, train.images)
+        population = evaluate(network, test)
+    with batch_statistics(network):
+        batch = _score(network, test, len(test.labels))
+    return TestScores(running=running, population=population, batch=batch)
+
+
+test_scores.__test__ = False  # type: ignore[attr-defined]  # pytest: this is not a test
+
+
+def _score(network: MLP, rows: Rows, chunk_rows: int) -> Score:
+    """Accuracy and loss in whatever mode the network is in."""
+    loss = torch.zeros((), dtype=torch.float64, device=rows.images.device)
+    right = torch.zeros((), dtype=torch.int64, device=rows.images.device)
+    for images, labels in zip(
+        rows.images.split(chunk_rows), rows.labels.split(chunk_rows), strict=True
+    ):
+        logits = network(images)
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        right += (logits.argmax(dim=1) == labels).sum()
+    count = len(rows.labels)
+    return Score(accuracy=100 * int(right) / count, loss=float(loss) / count)

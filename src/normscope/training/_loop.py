@@ -1,0 +1,127 @@
+"""The loop: steps, epochs, validation (spec S8)."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - its name everywhere
+
+from normscope._errors import DivergenceError
+from normscope.records import EpochRecord, Recipe
+from normscope.training._evaluation import Rows, evaluate
+from normscope.training._observers import Observer, StepView
+from normscope.training._schedule import learning_rate
+from normscope.training._state import TrainingState
+
+
+def fit(
+    state: TrainingState,
+    recipe: Recipe,
+    *,
+    train: Rows,
+    valid: Rows,
+    observers: Sequence[Observer],
+    save: Callable[[], None],
+    stop: Callable[[], bool],
+) -> bool:
+    """Train until the recipe's last epoch, or until `stop` says so.
+
+    `save` is called whenever `state` is worth keeping: after every epoch, and before an early
+    return. The order of the rows in an epoch is a function of seed and epoch alone, so a training
+    taken up from any saved state goes on in the same bits.
+
+    Returns:
+        Whether the training is complete.
+
+    Raises:
+        DivergenceError: at the end of an epoch in which a loss was not finite; nothing is saved.
+    """
+    while state.epoch <= recipe.epochs:
+        started = time.perf_counter() - state.seconds
+        finished = _run_steps(state, recipe, train, observers, stop)
+        _refuse_divergence(state)
+        if not finished:
+            state.seconds = time.perf_counter() - started
+            save()
+            return False
+        score = evaluate(state.network, valid)
+        record = EpochRecord(
+            epoch=state.epoch,
+            train_loss=float(state.losses.double().mean()),
+            train_accuracy=100 * int(state.correct) / (state.steps_per_epoch * recipe.batch_size),
+            valid_loss=score.loss,
+            valid_accuracy=score.accuracy,
+            learning_rate=learning_rate(recipe, state.epoch),
+            seconds=time.perf_counter() - started,
+        )
+        if not math.isfinite(score.loss):
+            msg = f"The validation loss is {score.loss} after epoch {state.epoch}."
+            raise DivergenceError(msg)
+        state.close_epoch(record)
+        save()
+        for observer in observers:
+            observer.on_epoch(record)
+        if stop():
+            return state.epoch > recipe.epochs
+    return True
+
+
+def row_order(seed: int, epoch: int, rows: int) -> Tensor:
+    """The order in which an epoch visits the training rows.
+
+    A function of its arguments alone: no generator's state has to survive a kill.
+
+    Example:
+        >>> row_order(seed=0, epoch=1, rows=5)
+        tensor([...])
+    """
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(rows))
+
+
+def _run_steps(
+    state: TrainingState,
+    recipe: Recipe,
+    train: Rows,
+    observers: Sequence[Observer],
+    stop: Callable[[], bool],
+) -> bool:
+    """Finish the epoch under way; False if a stop was asked for before its last step."""
+    network, optimizer, epoch = state.network.train(), state.optimizer, state.epoch
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, epoch)
+    order = row_order(recipe.seed, epoch, len(train.labels)).to(train.labels.device)
+    batches = order.split(recipe.batch_size)
+    while state.step < state.steps_per_epoch:
+        rows = batches[state.step]
+        images, labels = train.images[rows], train.labels[rows]
+        optimizer.zero_grad()
+        logits = network(images)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            state.losses[state.step] = loss
+            state.correct += (logits.argmax(dim=1) == labels).sum()
+        state.step += 1
+        if observers:
+            view = StepView(epoch, state.step, network, optimizer, images, labels, loss.detach())
+            for observer in observers:
+                observer.on_step(view)
+        if stop():
+            return state.step == state.steps_per_epoch
+    return True
+
+
+def _refuse_divergence(state: TrainingState) -> None:
+    """Stop before a state that is not finite can be saved."""
+    bad = (~state.losses.isfinite()).nonzero()
+    if len(bad):
+        step = int(bad[0])
+        msg = (
+            f"The loss became {float(state.losses[step])} at step {step + 1} of "
+            f"{state.steps_per_epoch} in epoch {state.epoch}."
+        )
+        raise DivergenceError(msg)

@@ -1,0 +1,50 @@
+"""How others look on while a network trains, without touching it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from normscope._shapes import Batch, ClassIndices
+from normscope.nn import MLP
+from normscope.records import EpochRecord, Run
+
+
+@dataclass(frozen=True)
+class StepView:
+    """One training step, just finished. Everything in it is to be read, not changed.
+
+    Attributes:
+        epoch: counted from 1.
+        step: counted from 1 within the epoch.
+        network: after the update.
+        optimizer: after the update; the gradients of the step are still there.
+        images: the step's rows.
+        labels: their classes.
+        loss: mean cross-entropy before the update, a scalar on the network's device.
+    """
+
+    epoch: int
+    step: int
+    network: MLP
+    optimizer: torch.optim.Optimizer
+    images: Batch
+    labels: ClassIndices
+    loss: Tensor
+
+
+class Observer(Protocol):
+    """What `train` tells those who look on; the result has the same bits without them."""
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None:
+        """Training is about to begin, or to go on after ``len(run.epochs)`` epochs."""
+
+    def on_step(self, view: StepView) -> None:
+        """One step is finished."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """One epoch is finished, validated and saved."""
+
+    def on_end(self, run: Run) -> None:
+        """Training is over, complete or not."""

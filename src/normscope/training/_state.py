@@ -1,0 +1,62 @@
+"""Everything that changes while a network trains, and nothing else."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from normscope.nn import MLP
+from normscope.records import EpochRecord
+
+
+@dataclass
+class TrainingState:
+    """A training that can be put down and taken up again at any step.
+
+    Attributes:
+        network: on the device that it trains on.
+        optimizer: Adam, its moments.
+        losses: ``[steps per epoch]``, the unfinished epoch's losses so far, on the device.
+        correct: scalar, how many rows of the unfinished epoch were right, on the device.
+        epochs: the finished epochs.
+        step: steps done in the unfinished epoch.
+        seconds: wall time spent in the unfinished epoch.
+    """
+
+    network: MLP
+    optimizer: torch.optim.Adam
+    losses: Tensor
+    correct: Tensor
+    epochs: list[EpochRecord] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def fresh(
+        cls, network: MLP, optimizer: torch.optim.Adam, *, steps: int, device: torch.device
+    ) -> "TrainingState":
+        """The state before the first step of a training with `steps` steps per epoch."""
+        return cls(
+            network,
+            optimizer,
+            losses=torch.zeros(steps, device=device),
+            correct=torch.zeros((), dtype=torch.int64, device=device),
+        )
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, counted from 1."""
+        return len(self.epochs) + 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the training set; the rest of each epoch's order is left out."""
+        return len(self.losses)
+
+    def close_epoch(self, record: EpochRecord) -> None:
+        """Keep a finished epoch's record and begin the next."""
+        self.epochs.append(record)
+        self.losses.zero_()
+        self.correct.zero_()
+        self.step = 0
+        self.seconds = 0.0

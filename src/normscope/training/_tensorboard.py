@@ -1,0 +1,37 @@
+"""TensorBoard event files, where the extra is installed."""
+
+import importlib.util
+from pathlib import Path
+
+from normscope.records import EpochRecord, Run
+from normscope.training._observers import StepView
+
+
+def tensorboard_is_installed() -> bool:
+    """Whether ``pip install 'normscope[tensorboard]'`` was done."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+class TensorBoardObserver:
+    """Writes every epoch's figures to event files under `folder`, one point per epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None:  # noqa: ARG002 - the protocol's
+        """Open the event file; points after the resumed epoch, if any, are void."""
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
+
+        self._writer = SummaryWriter(self._folder, purge_step=len(run.epochs) + 1)
+
+    def on_step(self, view: StepView) -> None:
+        """Nothing: one point per epoch is enough."""
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Write the epoch's figures."""
+        for name, value in record.model_dump(exclude={"epoch"}).items():
+            self._writer.add_scalar(name.replace("_", "/", 1), value, record.epoch)
+
+    def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's
+        """Close the file."""
+        self._writer.close()
