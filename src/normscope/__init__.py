@@ -1,3 +1,75 @@
-"""Train networks with batch normalization, see what it does inside them, and repair it."""
+"""Train networks with batch normalization, see what it does inside them, and repair it.
+
+The door is lazy: a name is imported when it is first used, so that ``import normscope`` costs
+nothing and needs no torch.
+
+Example:
+    >>> import normscope as ns
+    >>> ns.Recipe(norm="none").norm
+    'none'
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 from normscope._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from normscope._errors import NormscopeError as NormscopeError
+    from normscope.data import Dataset as Dataset
+    from normscope.data import load as load_data
+    from normscope.nn import MLP as MLP
+    from normscope.nn import BatchNorm as BatchNorm
+    from normscope.records import Recipe as Recipe
+    from normscope.records import Run as Run
+    from normscope.training import load as load
+    from normscope.training import predict_run as predict
+    from normscope.training import resume as resume
+    from normscope.training import test_run as test
+    from normscope.training import train as train
+
+_HOMES = {
+    "NormscopeError": ("normscope._errors", "NormscopeError"),
+    "Dataset": ("normscope.data", "Dataset"),
+    "load_data": ("normscope.data", "load"),
+    "MLP": ("normscope.nn", "MLP"),
+    "BatchNorm": ("normscope.nn", "BatchNorm"),
+    "Recipe": ("normscope.records", "Recipe"),
+    "Run": ("normscope.records", "Run"),
+    "load": ("normscope.training", "load"),
+    "predict": ("normscope.training", "predict_run"),
+    "resume": ("normscope.training", "resume"),
+    "test": ("normscope.training", "test_run"),
+    "train": ("normscope.training", "train"),
+}
+
+__all__ = [
+    "MLP",
+    "BatchNorm",
+    "Dataset",
+    "NormscopeError",
+    "Recipe",
+    "Run",
+    "__version__",
+    "load",
+    "load_data",
+    "predict",
+    "resume",
+    "test",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its room, and keep it.
+
+    Raises:
+        AttributeError: if there is no such name.
+    """
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}"
+        raise AttributeError(msg)
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value

@@ -1,0 +1,76 @@
+"""Every field of the recipe as a flag, made from the recipe itself."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from normscope._errors import RecipeError
+from normscope.records import Recipe
+
+_SHORT = {"learning_rate": ["--lr"], "epochs": ["-e"], "data": ["-d"]}
+
+
+def takes_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` one option per recipe field, in place of its ``**recipe_options``.
+
+    The command is called with the fields that the user named, and with no others.
+    """
+    signature = inspect.signature(command)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [_option(name) for name in Recipe.model_fields]
+
+    def wrapper(**arguments: Any) -> None:
+        named = {
+            name: arguments.pop(name) for name in Recipe.model_fields if arguments[name] is not None
+        }
+        unnamed = set(Recipe.model_fields) & set(arguments)
+        command(**{k: v for k, v in arguments.items() if k not in unnamed}, **named)
+
+    wrapper.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *options]}
+    wrapper.__doc__ = command.__doc__
+    return wrapper
+
+
+def _option(name: str) -> inspect.Parameter:
+    """One recipe field as an optional keyword of a typer command."""
+    field = Recipe.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    flags = [f"{flag}/--no-{name.replace('_', '-')}"] if field.annotation is bool else [flag]
+    is_widths = name == "hidden"
+    default = _widths_text(field.default) if is_widths else field.default
+    option = typer.Option(
+        *flags,
+        *_SHORT.get(name, []),
+        # An absent flag is None, so that a recipe file's field stands; so words tell the default.
+        help=f"{field.description} Default: {default}.",
+        rich_help_panel=f"Recipe: {Recipe.section_of(name)}",
+        parser=_widths if is_widths else None,
+        metavar="WIDTHS" if is_widths else None,
+    )
+    kind: Any = Any if is_widths else field.annotation | None  # type: ignore[operator]
+    annotation: Any = Annotated[kind, option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    """``1000,500`` as widths; an empty text is a network without hidden layers.
+
+    Raises:
+        RecipeError: if a part is no whole number.
+    """
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        msg = (
+            f"--hidden: widths are whole numbers separated by commas (1000,500,250), got {text!r}."
+        )
+        raise RecipeError(msg) from None
+
+
+def _widths_text(widths: tuple[int, ...]) -> str:
+    return ",".join(map(str, widths))

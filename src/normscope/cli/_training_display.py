@@ -1,0 +1,122 @@
+"""What a person sees while a network trains, and at the end."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from normscope.cli import _console
+from normscope.data import Dataset
+from normscope.records import EpochRecord, Run, TestScores
+from normscope.training import StepView
+
+_EXPLAINED = {
+    "running": "moving averages from training: what ships",
+    "population": "exact, over the training set, layer by layer",
+    "batch": "the test set's own: not a fair test",
+}
+
+
+class TrainingDisplay:
+    """A live progress bar, and a line for every epoch above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("steps · left"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            expand=True,
+            transient=True,
+        )
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None:
+        """Say what is trained, and start the bar."""
+        recipe = run.recipe
+        self._epochs = recipe.epochs
+        self._steps = steps_per_epoch
+        height, width = run.data.image_size
+        widths = " → ".join(map(str, [height * width, *recipe.hidden, len(run.data.classes)]))
+        self._console.print(
+            f"[bold]{widths}[/], norm [bold]{recipe.norm}[/], weights {recipe.weights}, "
+            f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}; seed {recipe.seed}, "
+            f"{run.environment.device}, threads {run.environment.threads}",
+            highlight=False,
+        )
+        self._console.print(_HEADER, style="dim", highlight=False)
+        for record in run.epochs:
+            self._console.print(_line(record), style="dim", highlight=False)
+        self._task = self._progress.add_task(
+            "training",
+            total=recipe.epochs * steps_per_epoch,
+            completed=len(run.epochs) * steps_per_epoch,
+        )
+        self._progress.start()
+
+    def on_step(self, view: StepView) -> None:
+        """Move the bar."""
+        done = (view.epoch - 1) * self._steps + view.step
+        self._progress.update(
+            self._task, completed=done, description=f"epoch {view.epoch} of {self._epochs}"
+        )
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Print the epoch's line."""
+        self._progress.console.print(_line(record), highlight=False)
+
+    def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's
+        """Take the bar away."""
+        self._progress.stop()
+
+
+_HEADER = "epoch   train loss   train acc   valid loss   valid acc       rate   seconds"
+
+
+def _line(record: EpochRecord) -> str:
+    """One epoch, under `_HEADER`."""
+    return (
+        f"{record.epoch:5d}   {record.train_loss:10.4f}   {record.train_accuracy:7.2f} %"
+        f"   {record.valid_loss:10.4f}   {record.valid_accuracy:7.2f} %"
+        f"   {record.learning_rate:8.5f}   {record.seconds:7.2f}"
+    )
+
+
+def print_data(dataset: Dataset) -> None:
+    """The shapes of the data, and what was decided while they were read."""
+    for name, split in (("train", dataset.train), ("valid", dataset.valid), ("test", dataset.test)):
+        _console.out.print(
+            f"{name:5}  images {split.images.shape}  labels {split.labels.shape}", highlight=False
+        )
+    for note in dataset.notes:
+        _console.out.print(f"note: {note}", style="dim", highlight=False, markup=False)
+
+
+def print_scores(scores: TestScores) -> None:
+    """The three test figures side by side, each with what it means."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("statistics")
+    table.add_column("test accuracy", justify="right")
+    table.add_column("loss", justify="right")
+    table.add_column("that is", style="dim")
+    for name, explained in _EXPLAINED.items():
+        score = getattr(scores, name)
+        table.add_row(name, f"{score.accuracy:.2f} %", f"{score.loss:.4f}", explained)
+    _console.out.print()
+    _console.out.print(table, soft_wrap=False)
+
+
+def print_result(run: Run, folder: Path) -> None:
+    """The final test, and where to go from here."""
+    assert run.test is not None
+    print_scores(run.test)
+    seconds = sum(record.seconds for record in run.epochs)
+    _console.out.print(
+        f"\nTrained {len(run.epochs)} epochs in {seconds:.0f} s. The run is in [bold]{folder}[/]:\n"
+        f"  normscope test {folder}\n"
+        f"  normscope predict {folder} PICTURE.png",
+        highlight=False,
+    )
