@@ -7,6 +7,7 @@ from normscope._errors import DataError
 from normscope.data._assemble import assemble
 from normscope.data._contents import Contents
 from normscope.data._dataset import Dataset
+from normscope.data._folder import read_folder
 from normscope.data._idx import is_idx_name, read_idx
 from normscope.data._letters import read_letters
 from normscope.data._npz import read_npz
@@ -88,9 +89,12 @@ def _read(path: Path) -> Contents:
 
 
 def _read_folder(folder: Path) -> Contents:
-    names = sorted(entry.name for entry in folder.iterdir())
+    entries = sorted(folder.iterdir())
+    names = [entry.name for entry in entries]
     if any(is_idx_name(name) for name in names):
         return read_idx(folder, names)
+    if any(entry.is_dir() for entry in entries):
+        return read_folder(folder)
     msg = f"{shown(folder)} is no data set (it holds {listed(names)}); give {_FORMATS}."
     raise DataError(msg)
 

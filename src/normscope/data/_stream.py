@@ -59,6 +59,10 @@ def opened(path: Path) -> Iterator[Stream]:
     Raises:
         DataError: if it cannot be read, or if its gzip layer is damaged.
     """
+    # Before it is opened: opening a pipe waits for somebody to write to it.
+    if path.exists() and not path.is_file():
+        msg = f"{shown(path)} cannot be read: it is not a file."
+        raise DataError(msg)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == GZIP
@@ -79,4 +83,4 @@ def opened(path: Path) -> Iterator[Stream]:
 def unreadable(path: Path, error: OSError) -> str:
     """Say in one sentence why the system did not let us read."""
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{shown(path)} cannot be read: {reason}."
+    return f"{shown(error.filename or path)} cannot be read: {reason}."
