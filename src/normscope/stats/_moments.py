@@ -37,7 +37,7 @@ def moments(
         The mean and the population variance, in the dtype of `x`.
 
     Raises:
-        InputError: If the axes are none, repeated or not there, or hold no element to average.
+        InputError: If the axes are none, repeated or not there, or `x` has no elements.
         IntegerTensorError: If `x` holds integers, Booleans or complex numbers.
 
     >>> x = torch.tensor([[1.0, 10.0], [3.0, 30.0]])
@@ -54,12 +54,11 @@ def moments(
         raise IntegerTensorError(msg)
     if problem := _problem_of(axes, x.shape):
         raise InputError(problem)
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    variance, mean = torch.var_mean(wide, list(axes), correction=0, keepdim=keepdims)
+    variance, mean = torch.var_mean(_widened(x), list(axes), correction=0, keepdim=keepdims)
     return mean.to(x.dtype), variance.to(x.dtype)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Moments:
     r"""Count, mean and sum of squared deviations of a sample: all that merging needs.
 
@@ -80,8 +79,7 @@ class Moments:
     @classmethod
     def of(cls, x: Tensor, axes: Sequence[int]) -> "Moments":
         """The moments of a tensor over a list of axes; refuses what `moments` refuses."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean, population_variance = moments(wide, axes)
+        mean, population_variance = moments(_widened(x), axes)
         count = math.prod(x.shape[axis] for axis in axes)
         return cls(count, mean, population_variance * count)
 
@@ -169,6 +167,10 @@ def merge_all(samples: Iterable[Moments]) -> Moments:
     return functools.reduce(merge, samples, first)
 
 
+def _widened(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
+
+
 def _problem_of(axes: Sequence[int], shape: Sequence[int]) -> str | None:
     """Why the axes of this shape cannot be averaged over, if they cannot."""
     words = f"axes {list(axes)} of shape {list(shape)}"
@@ -178,6 +180,6 @@ def _problem_of(axes: Sequence[int], shape: Sequence[int]) -> str | None:
         return f"{words} are not all there: the first is 0 and the last {len(shape) - 1}"
     if len({axis % len(shape) for axis in axes}) < len(axes):
         return f"{words} name one of them twice"
-    if any(shape[axis] == 0 for axis in axes):
+    if 0 in shape:
         return f"{words} hold no elements, so they have no mean"
     return None
