@@ -43,6 +43,10 @@ class BatchNorm(_BatchNorm):
     of the buffers; leave the module itself in float32. An empty batch moves no statistics, and is
     counted by PyTorch's own conventions alone.
 
+    What PyTorch's tools make of it: a state dict does not say which variance it holds, and
+    `torch.nn.SyncBatchNorm.convert_sync_batchnorm` makes a layer that tracks the Bessel-corrected
+    one from then on. `torch.fx` traces through it, in the mode that it is in.
+
     PyTorch's kernel for the CPU adds up `[N, C]` and channels-last input in float32. For batches
     of thousands that costs nothing that matters; for 100 000 rows with a mean of 1e4 and a
     deviation of 1 its variance is fifty times too large. Take statistics of a whole data set with
@@ -82,7 +86,7 @@ class BatchNorm(_BatchNorm):
         num_features: int,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
-        affine: bool = True,  # noqa: FBT001, FBT002  (PyTorch's signature)
+        affine: bool = True,  # noqa: FBT001, FBT002 - PyTorch's signature
         track_running_stats: bool = True,  # noqa: FBT001, FBT002
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
@@ -140,7 +144,7 @@ class BatchNorm(_BatchNorm):
         For tools that match torch's types exactly, such as `torch.fx.experimental.optimization`.
         It computes the same in eval. In training it has only PyTorch's conventions: it tracks the
         Bessel-corrected variance, does not warm up, and counts a recomputed forward twice. Hooks
-        stay behind.
+        stay behind. A `BatchNorm` becomes a `BatchNorm1d`; for images, build a `BatchNorm2d`.
 
         >>> BatchNorm2d(3).to_torch()
         BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, ...)

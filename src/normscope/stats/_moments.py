@@ -25,7 +25,7 @@ def moments(
     The variance is divided by n, as in Ioffe & Szegedy 2015 (arXiv 1502.03167), Algorithm 1. It is
     never formed as E[x²] − E[x]², so data with a mean of 1e4 and a deviation of 1 keep their
     variance in float32. Half precision is computed in float32 and rounded once, at the end.
-    Differentiable; NaN and infinity in, NaN out.
+    Differentiable. A NaN or an infinity makes the variance that it enters NaN.
 
     Args:
         x: A tensor of real floating-point numbers.
