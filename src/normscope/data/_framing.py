@@ -191,6 +191,8 @@ def _mass_centre(strength: np.ndarray) -> np.ndarray:
 
 def _is_centred_by_mass(strength: np.ndarray, boxes: list[tuple[int, int, int, int]]) -> bool:
     """Whether the centres of mass vary less around the image's centre than the boxes' centres."""
+    if not boxes:
+        return False
     middle = np.array(strength.shape[1:]) / 2
     inked = [image for image in strength if (image > _INK).any()]
     mass = np.array([_mass_centre(image) - middle for image in inked])
@@ -198,4 +200,4 @@ def _is_centred_by_mass(strength: np.ndarray, boxes: list[tuple[int, int, int, i
         np.array([((top + bottom) / 2, (left + right) / 2) for top, bottom, left, right in boxes])
         - middle
     )
-    return bool(len(boxes)) and float(np.abs(mass).mean()) < float(np.abs(box).mean())
+    return bool(np.abs(mass).mean() < np.abs(box).mean())

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, get_args
 import torch
 import torch.fx
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its name everywhere
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._errors import BatchTooSmallError, InputError, IntegerTensorError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its name everywhere
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._shapes import Batch

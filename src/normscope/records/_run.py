@@ -1,7 +1,7 @@
 """`run.json`: what a training run was, did, and reached."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -11,6 +11,9 @@ from normscope.records._files import write_atomically
 from normscope.records._recipe import Recipe
 
 RUN_FORMAT: Literal[1] = 1
+
+Measured = Annotated[float, Field(strict=False)]
+"""A figure that may be infinite or NaN, which JSON has to spell as strings."""
 
 Status = Literal["running", "interrupted", "diverged", "complete"]
 
@@ -66,26 +69,26 @@ class EpochRecord(Record):
 
     epoch: int
     """Counted from 1."""
-    train_loss: float
+    train_loss: Measured
     """Mean cross-entropy (nats) over the epoch's batches, each before its own update."""
-    train_accuracy: float
+    train_accuracy: Measured
     """Percent of the epoch's batches' rows, each before its own update, in training mode."""
-    valid_loss: float
+    valid_loss: Measured
     """Mean cross-entropy (nats) on the validation set, under running statistics."""
-    valid_accuracy: float
+    valid_accuracy: Measured
     """Percent of the validation set, under running statistics."""
-    learning_rate: float
+    learning_rate: Measured
     """Adam's step during this epoch."""
-    seconds: float
+    seconds: Measured
     """Wall time of the epoch, validation included."""
 
 
 class Score(Record):
     """How well a network does on a set of images."""
 
-    accuracy: float
+    accuracy: Measured
     """Percent right."""
-    loss: float
+    loss: Measured
     """Mean cross-entropy, in nats."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - its name everywhere
+from torch.nn import functional as F
 
 from normscope._shapes import Batch, ClassIndices
 from normscope.anatomy import batch_statistics, preserved

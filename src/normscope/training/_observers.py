@@ -1,7 +1,7 @@
 """How others look on while a network trains, without touching it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class StepView:
     loss: Tensor
 
 
+@runtime_checkable
 class Observer(Protocol):
     """What `train` tells those who look on; the result has the same bits without them."""
 

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from normscope.records import EpochRecord, Run
+from normscope.records import EpochRecord, Run, storage_errors
 from normscope.training._observers import StepView
 
 
@@ -22,7 +22,8 @@ class TensorBoardObserver:
         """Open the event file; points after the resumed epoch, if any, are void."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
 
-        self._writer = SummaryWriter(self._folder, purge_step=len(run.epochs) + 1)
+        with storage_errors(self._folder):
+            self._writer = SummaryWriter(self._folder, purge_step=len(run.epochs) + 1)
 
     def on_step(self, view: StepView) -> None:
         """Nothing: one point per epoch is enough."""

@@ -1,0 +1,275 @@
+"""The commands as a person types them: what they print, and how they exit."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+import normscope
+from normscope.cli import main
+from normscope.data import Dataset
+from normscope.records import Recipe, Run
+
+SMALL = ["--hidden", "12,8", "--epochs", "3", "--batch-size", "20"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def normscope_(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """Run a command in this process."""
+
+    def run(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["normscope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            sys.exit(0)
+        captured = capsys.readouterr()
+        return Answer(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def assert_one_sentence(answer: Answer, code: int, says: str) -> None:
+    assert answer.code == code, answer
+    lines = answer.err.strip().splitlines()
+    assert len(lines) == 1, answer.err
+    assert lines[0].startswith("error: ")
+    assert re.search(says, lines[0]), answer.err
+    assert "Traceback" not in answer.err + answer.out
+
+
+def test_version_and_help(normscope_: Callable[..., Answer]) -> None:
+    assert normscope_("--version").out.strip() == f"normscope {normscope.__version__}"
+    text = normscope_("--help").out
+    assert all(command in text for command in ("train", "test", "predict"))
+
+
+def test_every_recipe_field_is_a_flag(normscope_: Callable[..., Answer]) -> None:
+    text = normscope_("train", "--help").out
+    for name in Recipe.model_fields:
+        assert f"--{name.replace('_', '-')}" in text
+
+
+def test_flags_reach_the_recipe(tiny_file: Path, normscope_: Callable[..., Answer]) -> None:
+    flags = {
+        "norm": "layer", "weights": "plain", "eps": 0.001, "decay": 0.5, "average": "cumulative",
+        "running_variance": "bessel", "learning_rate": 0.003, "constant_epochs": 2, "seed": 9,
+        "device": "cpu", "threads": 1, "valid_fraction": 0.2, "epochs": 7, "batch_size": 33,
+    }  # fmt: skip
+    words = [word for k, v in flags.items() for word in (f"--{k.replace('_', '-')}", v)]
+    answer = normscope_(
+        "train", *words, "--no-warm-up", "--hidden", "5,4", "--data", tiny_file,
+        "--write-recipe", "r.toml",
+    )  # fmt: skip
+    assert answer.code == 0, answer
+    expected = Recipe(**flags, hidden=(5, 4), data=str(tiny_file))
+    assert Recipe.from_toml(Path("r.toml")) == expected
+    assert set(flags) | {"hidden", "data", "warm_up"} == set(Recipe.model_fields), "all are tried"
+
+
+def test_flags_win_over_the_recipe_file(normscope_: Callable[..., Answer]) -> None:
+    Path("a.toml").write_text("epochs = 3\nseed = 4\n")
+    normscope_("train", "--recipe", "a.toml", "--seed", 5, "--write-recipe", "b.toml")
+    assert Recipe.from_toml(Path("b.toml")) == Recipe(epochs=3, seed=5)
+
+
+def test_a_recipe_is_never_written_over_a_file(normscope_: Callable[..., Answer]) -> None:
+    Path("mine.toml").write_text("precious")
+    answer = normscope_("train", "--write-recipe", "mine.toml")
+    assert_one_sentence(answer, 2, "mine.toml: this file exists")
+    assert Path("mine.toml").read_text() == "precious"
+
+
+def test_train_prints_shapes_epochs_test_and_where_to_go(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_("train", "--data", tiny_file, *SMALL)
+    assert answer.code == 0, answer
+    assert "train  images (130, 6, 6)  labels (130,)" in answer.out
+    assert len(re.findall(r"^ +\d   +\d+\.\d{4}", answer.out, re.MULTILINE)) == 3
+    for statistics in ("running", "population", "batch"):
+        assert re.search(rf"^{statistics} +\d+\.\d\d %", answer.out, re.MULTILINE)
+    assert "not a fair test" in answer.out
+    assert "normscope predict runs/bars-batch-1" in answer.out
+    assert Run.load(Path("runs/bars-batch-1")).status == "complete"
+
+
+def test_every_run_gets_a_folder_of_its_own(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    for number in (1, 2):
+        answer = normscope_("train", "--data", tiny_file, *SMALL, "--quiet")
+        assert answer.out.strip() == f"runs/bars-batch-{number}"
+
+
+def test_json_is_run_json_and_nothing_else(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_("train", "--data", tiny_file, *SMALL, "--json", "--out", "r")
+    assert json.loads(answer.out) == json.loads(Path("r/run.json").read_text())
+    scores = json.loads(normscope_("test", "r", "--json").out)
+    assert scores == json.loads(answer.out)["test"]
+
+
+def test_resume_takes_no_other_options(normscope_: Callable[..., Answer]) -> None:
+    assert_one_sentence(normscope_("train", "--resume", "r", "--epochs", 5), 2, "own recipe")
+
+
+def test_an_unfinished_run_is_resumed_by_the_command_that_was_printed(
+    tiny_file: Path, normscope_: Callable[..., Answer], tiny: Dataset
+) -> None:
+    """A real process, a real Ctrl-C, sent when the first epoch's line has been printed."""
+    recipe = ["--hidden", "12,8", "--epochs", "80", "--batch-size", "20"]
+    command = [sys.executable, "-m", "normscope", "train", "--data", str(tiny_file), *recipe]
+    with subprocess.Popen(
+        [*command, "--out", "r"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if re.match(r" +1   ", line):
+                process.send_signal(signal.SIGINT)
+                break
+        _, err = process.communicate()
+    assert process.returncode == 130, err
+    said = re.search(r"Go on with: normscope (.*)", err)
+    assert said, err
+    assert normscope_(*said[1].split(), "--quiet").code == 0
+    assert normscope_("train", "--data", tiny_file, *recipe, "--out", "whole", "-q").code == 0
+    newest = [sorted(Path(r, "checkpoints").iterdir())[-1] for r in ("r", "whole")]
+    one, other = [(c / "network.safetensors").read_bytes() for c in newest]
+    assert one == other
+
+
+@pytest.fixture
+def trained(tiny_file: Path, normscope_: Callable[..., Answer]) -> Path:
+    answer = normscope_(
+        "train", "--data", tiny_file, "--hidden", "30,20", "--epochs", 20, "--batch-size", 20,
+        "--out", "trained", "-q",
+    )  # fmt: skip
+    assert answer.code == 0, answer
+    return Path("trained")
+
+
+def picture(path: Path, row: int, *, dark_on_light: bool, size: int = 200) -> Path:
+    """A bar on a page: at the top, in the middle or at the bottom."""
+    tone = np.zeros((6, 6))
+    tone[2 * row] = 1
+    tone = tone.repeat(size // 6, 0).repeat(size // 6, 1)
+    Image.fromarray((255 * (1 - tone if dark_on_light else tone)).astype(np.uint8)).save(path)
+    return path
+
+
+def test_predict_prints_the_best_letters(trained: Path, normscope_: Callable[..., Answer]) -> None:
+    paths = [picture(Path(f"{r}.png"), r, dark_on_light=r == 1) for r in range(3)]
+    answer = normscope_("predict", trained, *paths, "--top", 2)
+    assert answer.code == 0, answer
+    lines = answer.out.strip().splitlines()
+    assert len(lines) == 3
+    assert all(re.fullmatch(r"\d\.png: \d \d+\.\d %   \d \d+\.\d %", line) for line in lines)
+    rows = json.loads(normscope_("predict", trained, *paths, "--json").out)
+    for row in rows:
+        shares = list(row["probabilities"].values())
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert shares == sorted(shares, reverse=True)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network that has seen the built-in letters a few times."""
+    folder = tmp_path_factory.mktemp("reader") / "run"
+    normscope.train(normscope.Recipe(hidden=(200, 100), epochs=4), out=folder)
+    return folder
+
+
+@pytest.mark.parametrize("dark_on_light", [True, False])
+@pytest.mark.parametrize("size", [40, 300])
+def test_letters_that_a_person_draws_are_read(
+    reader: Path, normscope_: Callable[..., Answer], dark_on_light: bool, size: int
+) -> None:
+    """Pillow's own font, which no one made for us, on pages of any proportions."""
+    ink, page = (0, 255) if dark_on_light else (255, 0)
+    for letter in "ABCDEFGHIJ":
+        image = Image.new("L", (2 * size, size + 30), page)
+        font = ImageFont.load_default(size)
+        ImageDraw.Draw(image).text((size // 2, 0), letter, fill=ink, font=font)
+        image.save(f"{letter}.png")
+    answer = normscope_("predict", reader, *[f"{letter}.png" for letter in "ABCDEFGHIJ"])
+    right = sum(line[0] == line.split()[1] for line in answer.out.strip().splitlines())
+    assert right >= 9, answer.out
+
+
+def test_letters_of_the_test_set_are_read_from_their_own_pictures(
+    reader: Path, normscope_: Callable[..., Answer]
+) -> None:
+    """28 x 28, cropped tightly, in the other polarity: `predict` does as well as `test`."""
+    split = normscope.load_data("letters").test
+    rows = np.random.default_rng(0).choice(len(split), 100, replace=False)
+    for row in rows:
+        tone = 255 - np.round(255 * (split.images[row] + 0.5)).astype(np.uint8)
+        Image.fromarray(tone).save(f"{row}.png")
+    answer = normscope_("predict", reader, *[f"{row}.png" for row in rows])
+    read = [line.split()[1] for line in answer.out.strip().splitlines()]
+    right = np.mean(
+        [r == "ABCDEFGHIJ"[split.labels[row]] for r, row in zip(read, rows, strict=True)]
+    )
+    tested = json.loads(normscope_("test", reader, "--json").out)["running"]["accuracy"]
+    assert 100 * right > tested - 12  # three standard errors of 100 letters
+
+
+def test_one_bad_picture_and_none_is_answered(
+    trained: Path, normscope_: Callable[..., Answer]
+) -> None:
+    good = picture(Path("good.png"), 0, dark_on_light=False)
+    Path("bad.png").write_text("not a picture")
+    answer = normscope_("predict", trained, good, "bad.png")
+    assert_one_sentence(answer, 2, "bad.png: this is not a picture")
+    assert not answer.out
+
+
+def test_test_on_data_of_another_kind_is_refused(
+    trained: Path, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_("test", trained, "--data", "letters")
+    assert_one_sentence(answer, 2, "28 x 28 in 10 classes.*6 x 6 in 3")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["train", "--data", "nowhere.pickle"], 2, "nowhere.pickle"),
+        (["train", "--epochs", "0"], 2, "epochs"),
+        (["train", "--recipe", "nowhere.toml"], 2, "nowhere.toml"),
+        (["train", "--hidden", "10,x"], 2, "--hidden"),
+        (["train", "--batch-size", "99999999"], 2, "batch_size"),
+        (["train", "--out", "/proc/run", "--epochs", "1"], 1, "/proc/run"),
+        (["train", "--resume", "nowhere"], 2, "no run here"),
+        (["test", "nowhere"], 2, "no run here"),
+        (["predict", "nowhere", "x.png"], 2, "no run here"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    normscope_: Callable[..., Answer], words: list[str], code: int, says: str
+) -> None:
+    assert_one_sentence(normscope_(*words), code, says)
+    assert not list(Path().iterdir())
+
+
+def test_a_wrong_option_exits_with_2(normscope_: Callable[..., Answer]) -> None:
+    answer = normscope_("train", "--norm", "bach")
+    assert answer.code == 2
+    assert "Traceback" not in answer.err

@@ -1,0 +1,418 @@
+"""`train`: its bits, its figures against derivations of their own, and what it refuses."""
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from normscope._errors import (
+    DataError,
+    DivergenceError,
+    RecipeError,
+    RunFolderError,
+    TrainingInterruptedError,
+)
+from normscope.data import Dataset, Split
+from normscope.nn import BatchNorm
+from normscope.records import EpochRecord, Recipe, Run
+from normscope.training import (
+    Rows,
+    StepView,
+    build_network,
+    evaluate,
+    learning_rate,
+    load,
+    resume,
+    train,
+)
+from normscope.training import test_run as score_run
+from normscope.training import test_scores as scores_three_ways
+from normscope.training._loop import row_order
+
+SMALL = Recipe(hidden=(12, 8), epochs=4, batch_size=20, constant_epochs=2, seed=5)
+
+
+def bits(network: torch.nn.Module) -> dict[str, list]:
+    return {name: value.tolist() for name, value in network.state_dict().items()}
+
+
+class Watcher:
+    """An observer that looks at everything, draws random numbers, and keeps a log."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None:
+        self.log.append(f"start {len(run.epochs)} {steps_per_epoch}")
+
+    def on_step(self, view: StepView) -> None:
+        torch.randn(3)
+        self.log.append(f"step {view.epoch} {view.step} {len(view.labels)} {float(view.loss):.3f}")
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        self.log.append(f"epoch {record.epoch}")
+
+    def on_end(self, run: Run) -> None:
+        self.log.append(f"end {run.status}")
+
+
+class StopAfter:
+    """An observer that presses Ctrl-C after a given step of a given epoch."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = epoch, step
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None: ...
+
+    def on_step(self, view: StepView) -> None:
+        import signal
+
+        if (view.epoch, view.step) == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch(self, record: EpochRecord) -> None: ...
+
+    def on_end(self, run: Run) -> None: ...
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize("weights", ["scaled", "plain"])
+def test_every_arm_learns(tiny: Dataset, norm: str, weights: str) -> None:
+    rate = 0.02 if weights == "scaled" else 0.003
+    recipe = Recipe(
+        hidden=(20, 12), epochs=12, batch_size=20, norm=norm, weights=weights, learning_rate=rate
+    )
+    run = train(recipe, tiny).run
+    assert run.status == "complete"
+    assert run.epochs[-1].train_loss < run.epochs[0].train_loss / 2
+    assert run.test.running.accuracy > 60  # chance is 33
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tiny: Dataset) -> None:
+    first, again = train(SMALL, tiny), train(SMALL, tiny)
+    other = train(SMALL.model_copy(update={"seed": 6}), tiny)
+    assert bits(first.network) == bits(again.network)
+    assert bits(first.network) != bits(other.network)
+
+
+def test_the_loop_equals_the_one_that_a_textbook_writes(tiny: Dataset) -> None:
+    """Plain Adam, plain indexing, no state: the same losses and weights."""
+    network = build_network(SMALL, inputs=36, classes=3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=SMALL.learning_rate, foreach=False)
+    images = torch.from_numpy(tiny.train.images).reshape(130, 36)
+    labels = torch.from_numpy(tiny.train.labels)
+    mean_losses = []
+    for epoch in range(1, SMALL.epochs + 1):
+        optimizer.param_groups[0]["lr"] = learning_rate(SMALL, epoch)
+        order, losses = row_order(SMALL.seed, epoch, 130), []
+        for start in range(0, 120, 20):
+            rows = order[start : start + 20]
+            optimizer.zero_grad()
+            loss = F.nll_loss(network(images[rows]).log_softmax(1), labels[rows])
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        mean_losses.append(np.mean(losses))
+    result = train(SMALL, tiny)
+    assert [e.train_loss for e in result.run.epochs] == pytest.approx(mean_losses, rel=1e-4)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(result.network.state_dict()[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_observers_see_every_step_and_change_no_bit(tiny: Dataset) -> None:
+    watcher = Watcher()
+    watched = train(SMALL, tiny, observers=[watcher])
+    assert bits(watched.network) == bits(train(SMALL, tiny).network)
+    steps = [line.split()[:4] for line in watcher.log if line.startswith("step")]
+    assert steps == [["step", str(e), str(s), "20"] for e in range(1, 5) for s in range(1, 7)]
+    assert (watcher.log[0], watcher.log[-1]) == ("start 0 6", "end complete")
+
+
+def test_every_epoch_visits_other_rows_once() -> None:
+    orders = [row_order(0, epoch, 50).tolist() for epoch in (1, 2, 3)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert row_order(1, 1, 50).tolist() != orders[0]
+
+
+def test_train_figures_are_those_of_the_epochs_batches(tiny: Dataset) -> None:
+    watcher = Watcher()
+    result = train(SMALL, tiny, observers=[watcher])
+    losses = [float(line.split()[-1]) for line in watcher.log if line.startswith("step 1 ")]
+    assert result.run.epochs[0].train_loss == pytest.approx(np.mean(losses), abs=1e-3)
+    assert all(0 <= epoch.train_accuracy <= 100 for epoch in result.run.epochs)
+
+
+def test_validation_figures_are_those_of_eval_mode(tiny: Dataset) -> None:
+    result = train(SMALL, tiny)
+    with torch.no_grad():
+        logits = result.network(torch.from_numpy(tiny.valid.images).flatten(1)).double()
+    labels = torch.from_numpy(tiny.valid.labels)
+    by_hand = -(logits - logits.logsumexp(1, keepdim=True))[torch.arange(30), labels].mean()
+    last = result.run.epochs[-1]
+    assert last.valid_loss == pytest.approx(by_hand.item(), rel=1e-5)
+    assert last.valid_accuracy == pytest.approx(
+        100 * (logits.argmax(1) == labels).double().mean().item()
+    )
+
+
+def shifted(dataset: Dataset, by: float) -> Dataset:
+    """The same data with a test set that is brighter: now the three statistics differ."""
+    test = Split(images=dataset.test.images + np.float32(by), labels=dataset.test.labels)
+    return dataclasses.replace(dataset, test=test)
+
+
+def test_the_three_statistics_are_what_they_say(tiny: Dataset) -> None:
+    dataset = shifted(tiny, 3.0)
+    result = train(SMALL, dataset)
+    x = torch.from_numpy(dataset.test.images).flatten(1)
+    y = torch.from_numpy(dataset.test.labels)
+    everything = torch.from_numpy(dataset.train.images).flatten(1)
+
+    def accuracy(network: torch.nn.Module) -> float:
+        with torch.no_grad():
+            return 100 * (network(x).argmax(1) == y).double().mean().item()
+
+    batch = copy.deepcopy(result.network).train()
+    population = copy.deepcopy(result.network)
+    handed_on = everything
+    for layer in population.layers:
+        sums = layer.linear(handed_on).detach()
+        layer.norm.running_mean.copy_(sums.mean(0))
+        layer.norm.running_var.copy_(sums.var(0, correction=0))
+        handed_on = layer.norm(sums).relu().detach()
+    scores = result.run.test
+    assert scores.running.accuracy == pytest.approx(accuracy(result.network.eval()))
+    assert scores.population.accuracy == pytest.approx(accuracy(population.eval()))
+    assert scores.batch.accuracy == pytest.approx(accuracy(batch))
+    assert scores.batch.loss != scores.running.loss != scores.population.loss
+
+
+def test_testing_three_ways_changes_nothing(tiny: Dataset) -> None:
+    network = train(SMALL, tiny).network
+    before, modes = bits(network), [m.training for m in network.modules()]
+    cpu = torch.device("cpu")
+    scores_three_ways(network, train=Rows.of(tiny.train, cpu), test=Rows.of(tiny.test, cpu))
+    assert bits(network) == before
+    assert [m.training for m in network.modules()] == modes
+
+
+def test_a_failure_in_the_middle_of_a_test_leaves_the_network_as_it_was(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = train(SMALL, tiny).network
+    before = bits(network)
+    cpu = torch.device("cpu")
+    calls = 0
+    forward = BatchNorm.forward
+
+    def failing(self: BatchNorm, x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == fail_at:
+            raise RuntimeError("in the middle")
+        return forward(self, x)
+
+    monkeypatch.setattr(BatchNorm, "forward", failing)
+    for fail_at in range(1, 13):  # noqa: B007 - `failing` reads it
+        calls = 0
+        with pytest.raises(RuntimeError, match="in the middle"):
+            scores_three_ways(network, train=Rows.of(tiny.train, cpu), test=Rows.of(tiny.test, cpu))
+        assert bits(network) == before
+        assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_without_batch_norm_the_three_are_one(tiny: Dataset, norm: str) -> None:
+    scores = train(SMALL.model_copy(update={"norm": norm}), tiny).run.test
+    assert scores.running == scores.population
+    assert scores.batch.accuracy == scores.running.accuracy
+
+
+@pytest.mark.parametrize("average", ["exponential", "cumulative"])
+def test_the_recipe_reaches_the_batch_norms(average: str) -> None:
+    recipe = Recipe(average=average, decay=0.75, eps=1e-3, running_variance="bessel", hidden=(5,))
+    norm = build_network(recipe, inputs=4, classes=3).layers[0].norm
+    assert norm.momentum == (0.25 if average == "exponential" else None)
+    assert (norm.eps, norm.running_variance) == (1e-3, "bessel")
+
+
+def test_a_run_is_on_disk_as_documented(tiny: Dataset, tmp_path: Path) -> None:
+    result = train(SMALL, tiny, out=tmp_path / "run")
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["format_version"] == 1
+    assert document["recipe"]["hidden"] == [12, 8]
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2, 3, 4]
+    assert set(document["epochs"][0]) == {
+        "epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy",
+        "learning_rate", "seconds",
+    }  # fmt: skip
+    for statistics in ("running", "population", "batch"):
+        assert set(document["test"][statistics]) == {"accuracy", "loss"}
+    assert document["environment"]["torch"] == torch.__version__
+    assert Run.load(tmp_path / "run") == result.run
+    assert Recipe.from_toml(tmp_path / "run" / "recipe.toml") == result.run.recipe
+    assert bits(load(tmp_path / "run")) == bits(result.network)
+    assert score_run(tmp_path / "run", tiny) == result.run.test
+
+
+def test_weights_are_safetensors_that_anyone_can_load(tiny: Dataset, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    result = train(SMALL, tiny, out=tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    network = build_network(SMALL, inputs=36, classes=3)
+    network.load_state_dict(load_file(newest / "network.safetensors"))
+    assert bits(network) == bits(result.network)
+
+
+@pytest.mark.parametrize("at", [(1, 1), (1, 6), (2, 3), (3, 6), (4, 2)], ids=str)
+def test_interrupted_anywhere_and_resumed_ends_in_the_same_bits(
+    tiny: Dataset, tmp_path: Path, at: tuple[int, int]
+) -> None:
+    whole = train(SMALL, tiny)
+    with pytest.raises(TrainingInterruptedError, match="Stopped"):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(*at)])
+    assert Run.load(tmp_path / "run").status == "interrupted"
+    torch.randn(17)  # a resumed process has another random state
+    resumed = resume(tmp_path / "run", tiny)
+    assert bits(resumed.network) == bits(whole.network)
+    without_time = {"epochs": {"__all__": {"seconds"}}, "notes": True}
+    assert resumed.run.model_dump(exclude=without_time) == whole.run.model_dump(
+        exclude=without_time
+    )
+    assert any("Resumed" in note for note in resumed.run.notes)
+
+
+def test_a_resume_that_lost_adams_moments_would_be_seen(tiny: Dataset, tmp_path: Path) -> None:
+    """The control of the test above."""
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 3)])
+    from safetensors.torch import load_file, save_file
+
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1] / "training.safetensors"
+    tensors = load_file(newest)
+    save_file({k: v * 0 if "exp_avg_sq" in k else v for k, v in tensors.items()}, newest)
+    assert bits(resume(tmp_path / "run", tiny).network) != bits(train(SMALL, tiny).network)
+
+
+def test_two_interruptions_in_one_epoch(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 2)])
+    with pytest.raises(TrainingInterruptedError):
+        resume(tmp_path / "run", tiny, observers=[StopAfter(2, 4)])
+    assert bits(resume(tmp_path / "run", tiny).network) == bits(train(SMALL, tiny).network)
+
+
+class Poison:
+    """An observer that breaks the rules: it puts a NaN into the weights."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = epoch, step
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None: ...
+
+    def on_step(self, view: StepView) -> None:
+        if (view.epoch, view.step) == self.at:
+            with torch.no_grad():
+                view.network.layers[0].linear.weight[0, 0] = float("nan")
+
+    def on_epoch(self, record: EpochRecord) -> None: ...
+
+    def on_end(self, run: Run) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("at", "seen"),
+    [((3, 2), "step 3 of 6 in epoch 3"), ((3, 6), "validation loss is nan after epoch 3")],
+    ids=["within the epoch", "at its last step"],
+)
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tiny: Dataset, tmp_path: Path, at: tuple[int, int], seen: str
+) -> None:
+    with pytest.raises(DivergenceError, match=seen) as caught:
+        train(SMALL, tiny, out=tmp_path / "run", observers=[Poison(*at)])
+    assert "after epoch 2, is kept" in str(caught.value)
+    assert "--learning-rate" in str(caught.value)
+    run = Run.load(tmp_path / "run")
+    assert (run.status, len(run.epochs)) == ("diverged", 2)
+    assert all(value.isfinite().all() for value in load(tmp_path / "run").state_dict().values())
+    # The kept checkpoint is whole: without the poison the run ends where it should have.
+    assert bits(resume(tmp_path / "run", tiny).network) == bits(train(SMALL, tiny).network)
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(tiny: Dataset, tmp_path: Path) -> None:
+    train(SMALL, tiny, out=tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    with pytest.raises(RunFolderError, match="already holds a run.*--resume"):
+        train(SMALL, tiny, out=tmp_path / "run")
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_with_other_files_is_refused(tiny: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match="other files"):
+        train(SMALL, tiny, out=tmp_path)
+
+
+def test_a_complete_run_is_not_resumed(tiny: Dataset, tmp_path: Path) -> None:
+    train(SMALL, tiny, out=tmp_path / "run")
+    with pytest.raises(RunFolderError, match="complete"):
+        resume(tmp_path / "run", tiny)
+
+
+def test_other_data_are_not_resumed_with(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(1, 2)])
+    with pytest.raises(DataError, match="fingerprints differ"):
+        resume(tmp_path / "run", shifted(tiny, 1.0))
+
+
+def test_two_processes_do_not_train_one_run(tiny: Dataset, tmp_path: Path) -> None:
+    from normscope.training import RunFolder
+
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(1, 2)])
+    with (
+        RunFolder(tmp_path / "run").locked(),
+        pytest.raises(RunFolderError, match="another process"),
+    ):
+        resume(tmp_path / "run", tiny)
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=r"batch_size is 500.*130 training rows"):
+        train(SMALL.model_copy(update={"batch_size": 500}), tiny, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match="no GPU"):
+        train(SMALL.model_copy(update={"device": "cuda"}), tiny, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_keeps_the_mode(tiny: Dataset) -> None:
+    network = build_network(SMALL, inputs=36, classes=3).train()
+    evaluate(network, Rows.of(tiny.test, torch.device("cpu")))
+    assert network.training
+
+
+def test_event_files_hold_every_epochs_figures(tiny: Dataset, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(3, 1)])
+    run = resume(tmp_path / "run", tiny).run
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    points = [(e.step, e.value) for e in events.Scalars("valid/accuracy")]
+    assert points == [(e.epoch, pytest.approx(e.valid_accuracy)) for e in run.epochs]
