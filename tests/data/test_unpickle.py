@@ -130,7 +130,7 @@ CASES = list(programs(Path("x")))
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Path]:
-    """Where programs would leave a trace; for a while there is an extension and a codec to abuse."""
+    """Where programs would leave a trace; there is an extension and a codec to abuse."""
     path = tmp_path / "canary"
 
     def codec(found: str) -> codecs.CodecInfo | None:
