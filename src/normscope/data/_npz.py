@@ -2,6 +2,7 @@
 
 import math
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
+    tokenize.TokenError,
     EOFError,
     LookupError,
     MemoryError,
