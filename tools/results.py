@@ -1,0 +1,133 @@
+"""Train what the README reports, and print its table: `./dev results`.
+
+The default recipe on the built-in letters, on notMNIST (100 epochs) and on MNIST (20 epochs), three
+seeds each; two trainings at a time, one thread each. notMNIST and MNIST are left out, by name,
+where ``NORMSCOPE_DATA`` does not point to them. Raw values go to `docs/results.json`, one terminal
+picture of a real run to `docs/train.svg`; `./dev results --print` prints the table again.
+"""
+
+import io
+import json
+import os
+import re
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results.json"
+PICTURE = ROOT / "docs" / "train.svg"
+DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
+SEEDS = (0, 1, 2)
+SETS = {
+    "letters": ("letters", 100),
+    "notMNIST": (str(DATA / "notmnist" / "notMNIST.pickle.gz"), 100),
+    "MNIST": (str(DATA / "mnist"), 20),
+}
+
+
+def train(name: str, seed: int) -> dict[str, Any]:
+    """One run; the figures that the table is made of."""
+    import normscope as ns
+
+    source, epochs = SETS[name]
+    run = ns.train(ns.Recipe(epochs=epochs, seed=seed), source).run
+    assert run.test is not None
+    return {
+        "data": name,
+        "rows": [run.data.train_rows, run.data.valid_rows, run.data.test_rows],
+        "epochs": epochs,
+        "seed": seed,
+        "test": run.test.model_dump(),
+        "seconds": sum(epoch.seconds for epoch in run.epochs),
+        "environment": run.environment.model_dump(),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The README's table, from the committed raw values."""
+    lines = [
+        "| data | rows (train, valid, test) | epochs | running | population | batch¹ |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in SETS:
+        runs = [run for run in results["runs"] if run["data"] == name]
+        if not runs:
+            continue
+        cells = [_accuracies(runs, kind) for kind in ("running", "population", "batch")]
+        rows = " + ".join(f"{count:,}" for count in runs[0]["rows"])
+        lines.append(f"| {name} | {rows} | {runs[0]['epochs']} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _conditions(results)])
+
+
+def _accuracies(runs: list[dict[str, Any]], kind: str) -> str:
+    """The median over the seeds, and every seed's value."""
+    values = [run["test"][kind]["accuracy"] for run in runs]
+    return f"**{median(values):.2f} %** ({', '.join(f'{value:.2f}' for value in values)})"
+
+
+def _conditions(results: dict[str, Any]) -> str:
+    environment = results["runs"][0]["environment"]
+    return (
+        f"Test accuracy: median of {len(SEEDS)} seeds, and each seed's. Measured {results['date']} on "
+        f"{environment['processor']}, {environment['threads']} thread, torch {environment['torch']}, "
+        "by `./dev results`; raw values in [docs/results.json](docs/results.json)."
+    )
+
+
+def draw() -> None:
+    """A terminal picture of `normscope train`: a real run, its middle left out."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from normscope.cli import _console
+    from normscope.cli.train import train as train_command
+
+    buffer = io.StringIO()
+    _console.out = Console(file=buffer, force_terminal=True, width=92, soft_wrap=True)
+    folder = ROOT / "runs" / "picture"
+    names = ("recipe", "out", "resume", "write_recipe", "quiet", "json")
+    from normscope.records import Recipe
+
+    absent = dict.fromkeys([*names, *Recipe.model_fields])
+    train_command(**(absent | {"out": folder, "quiet": False, "json": False}))
+    lines = [line for line in buffer.getvalue().splitlines() if not _is_progress(line)]
+    start = next(i for i, line in enumerate(lines) if "epoch   train loss" in line) + 1
+    shown = [*lines[: start + 5], "    ⋮", *lines[start + 95 :]]
+    text = "\n".join(["$ normscope train", *shown]).replace(str(folder), "runs/letters-batch-1")
+    recorder = Console(record=True, width=92, file=io.StringIO())
+    recorder.print(Text.from_ansi(text), soft_wrap=True)
+    svg = recorder.export_svg(title="normscope train")
+    # Rich names a web font; a page of ours carries what it needs, and a terminal's font will do.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    PICTURE.write_text(re.sub(r"Fira Code", "Menlo, Consolas, DejaVu Sans Mono", svg), "utf-8")
+
+
+def _is_progress(line: str) -> bool:
+    """Whether a line is the live progress bar's, which a still picture cannot show."""
+    return "steps ·" in line or line.strip("\x1b[]?0123456789;lhKAmG \r") == ""
+
+
+def main(arguments: list[str]) -> None:
+    """Train and print, or only print."""
+    if "--print" not in arguments:
+        names = [
+            name for name, (source, _) in SETS.items() if name == source or Path(source).exists()
+        ]
+        for missing in set(SETS) - set(names):
+            print(f"left out: {missing}, which is not in NORMSCOPE_DATA ({DATA})")
+        work = [(name, seed) for name in names for seed in SEEDS]
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            runs = list(pool.map(train, *zip(*work, strict=True)))
+        results = {"date": datetime.now(UTC).date().isoformat(), "runs": runs}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        draw()
+    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
