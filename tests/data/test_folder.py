@@ -209,6 +209,11 @@ def float_image(folder: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "A" / "3.png", "TIFF")
 
 
+def huge_file(folder: Path) -> None:
+    with (folder / "A" / "3.png").open("wb") as file:
+        file.truncate(2**30)
+
+
 def few(folder: Path) -> None:
     for number in range(2, 10):
         (folder / "B" / f"{number}.png").unlink()
@@ -253,6 +258,7 @@ DAMAGE = {
     bomb: "A/3.png is",
     text_bomb: "A/3.png is",
     float_image: "A/3.png has pixels of 32 bits",
+    huge_file: "A/3.png is larger than",
     few: "has 2 of class B, too few to hold out 1 for each of valid and test",
     one_class: "takes at least 2",
     one_split: "two folders for valid",

@@ -1,5 +1,6 @@
 """One image file to grey uint8, with Pillow."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from normscope.data._text import brief, shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM")
 LARGEST_SIDE = 1024
+LARGEST_FILE = 64 * 2**20
 
 # What Pillow's decoders raise on damaged files, besides OSError.
 _DAMAGE = (
@@ -49,7 +51,7 @@ class Gallery:
             # Pillow warns of much that is harmless; what is not, raises.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with Image.open(path, formats=FORMATS) as image:
+                with Image.open(_bytes(path), formats=FORMATS) as image:
                     self._check_size(path, image)
                     return self._grey(path, image)
         except UnidentifiedImageError:
@@ -108,6 +110,18 @@ class Gallery:
             )
             raise DataError(msg)
         return np.asarray(image.convert("L"))
+
+
+def _bytes(path: Path) -> io.BytesIO:
+    """Read the whole file, so that a length in it cannot ask for more memory than it has bytes.
+
+    Raises:
+        DataError: if it is larger than any image of the sizes that we read.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        msg = f"{shown(path)} is larger than {LARGEST_FILE:,} bytes; scale the images down."
+        raise DataError(msg)
+    return io.BytesIO(path.read_bytes())
 
 
 def _damaged(path: Path, error: Exception) -> str:
