@@ -31,6 +31,9 @@ def changed(key: str, index: Any, value: Any, dtype: Any = None) -> dict[str, np
         (changed("train_labels", 5, 1e300, float), "train_labels row 5 is 1e+300"),
         (changed("train_labels", 5, 2**63 + 1, np.uint64), "row 5 is 9223372036854775809"),
         (changed("train_labels", slice(None), 1), "holds 1 in every row"),
+        (changed("train_labels", 5, 1.5, np.float16), "train_labels row 5 is 1.5"),
+        (changed("train_labels", 5, np.inf, np.float16), "train_labels row 5 is inf"),
+        (changed("train_dataset", (7, 2, 1), np.inf, np.float16), "row 7 has the pixel inf"),
         (changed("valid_labels", 3, 3), "valid_labels row 3 is 3, a class without training rows"),
         (changed("test_labels", 8, 106), "test_labels row 8 is 106"),
         (
@@ -98,3 +101,15 @@ def test_a_class_that_is_only_in_train_is_said(tmp_path: Path) -> None:
     arrays["test_labels"] = np.zeros(9, int)
     data = load(write_npz(tmp_path / "set.npz", arrays))
     assert data.notes == ("The test split has no row of class 1, 2.",)
+
+
+@pytest.mark.parametrize("dtype", ["b1", "i1", "u1", ">i2", "u4", "i8", "u8", "f2", ">f4", "f8"])
+@pytest.mark.parametrize("one_hot", [False, True], ids=["numbers", "one-hot"])
+def test_labels_of_any_type(tmp_path: Path, dtype: str, one_hot: bool) -> None:
+    arrays = six()
+    for key in ("train_labels", "valid_labels", "test_labels"):
+        numbers = arrays[key] % 2
+        arrays[key] = (np.eye(2)[numbers] if one_hot else numbers).astype(dtype)
+    data = load(write_npz(tmp_path / "set.npz", arrays))
+    assert_sound(data)
+    np.testing.assert_array_equal(data.test.labels, six()["test_labels"] % 2)

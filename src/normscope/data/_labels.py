@@ -33,10 +33,11 @@ def class_numbers(labels: Array, at: str) -> Array:
             "[rows, classes]."
         )
         raise DataError(msg)
-    # Beyond 2**31 a float no longer is a class number, and a cast to int64 may not hold it.
-    wrong = ~((labels >= 0) & (labels < 2**31))
+    # As float64, since float16 cannot hold the bound that keeps the cast to int64 sound.
+    values = labels.astype(np.float64) if labels.dtype.kind == "f" else labels
+    wrong = ~((values >= 0) & (values < 2**31))
     if labels.dtype.kind == "f":
-        wrong |= labels != np.floor(np.where(wrong, 0, labels))
+        wrong |= values != np.floor(np.where(wrong, 0, values))
     if wrong.any():
         row = int(wrong.argmax())
         msg = (

@@ -49,7 +49,7 @@ def pixel_range(images: Array, at: str) -> tuple[float, float]:
         # One NaN makes both ends NaN, and an infinity is an end.
         if not (abs(low) <= _LARGEST and abs(high) <= _LARGEST):
             with np.errstate(all="ignore"):
-                wrong = ~(np.abs(images) <= _LARGEST)
+                wrong = ~(np.abs(images.astype(np.float64)) <= _LARGEST)
             msg = f"{_pixel(images, wrong, at)}; pixels must be finite float32 numbers."
             raise DataError(msg)
     elif low < 0 or high > 255:
@@ -74,7 +74,9 @@ def as_float32(images: Array) -> Array:
     A bool counts as 0 or 255. The result is a new array, C-contiguous and writable.
     """
     if images.dtype.kind == "f":
-        return np.array(images, dtype=np.float32, order="C")
+        # Checked before: what is lost here is precision alone.
+        with np.errstate(all="ignore"):
+            return np.array(images, dtype=np.float32, order="C")
     scaled = np.empty(images.shape, np.float32)
     white = np.float32(1 if images.dtype.kind == "b" else 255)
     # In pieces that stay in the cache between the two steps: ten times as fast on MNIST.
