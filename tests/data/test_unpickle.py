@@ -276,7 +276,7 @@ def test_the_array_that_the_eaters_vary_is_sound(tmp_path: Path) -> None:
     """The control: with nothing exchanged, it is read, and only the dict around it is missing."""
     path = tmp_path / "set.pickle"
     path.write_bytes(array())
-    refusal(path, "holds a Stored")
+    refusal(path, "holds an array; a data set is one dict")
 
 
 def test_a_gzip_bomb_of_a_gibibyte_of_lists(tmp_path: Path) -> None:

@@ -59,9 +59,7 @@ def _named(content: object, path: Path) -> dict[str, object]:
         DataError: if it is no dict, or holds a key twice.
     """
     if not isinstance(content, dict):
-        msg = (
-            f"{shown(path)} holds a {type(content).__name__}; a data set is one dict of six arrays."
-        )
+        msg = f"{shown(path)} holds {_kind(content)}; a data set is one dict of six arrays."
         raise DataError(msg)
     found = {
         key.decode("latin1") if isinstance(key, bytes) else str(key): content[key]
@@ -82,5 +80,9 @@ def _array(value: object, at: str) -> Array:
         except OverflowError:
             msg = f"{at} holds a number too large for a label."
             raise DataError(msg) from None
-    msg = f"{at} is a {type(value).__name__}, not an array; store it as a NumPy array."
+    msg = f"{at} is {_kind(value)}, not an array with content; store it as a NumPy array."
     raise DataError(msg)
+
+
+def _kind(value: object) -> str:
+    return "an array" if isinstance(value, Stored) else f"a {type(value).__name__}"
