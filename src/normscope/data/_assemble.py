@@ -36,9 +36,8 @@ def assemble(contents: Contents, *, name: str, source: str, valid_fraction: floa
     for role in ROLES:
         held = role if role in tables else "train"
         chosen = rows.get(role)
-        images = pictures[held] if chosen is None else pictures[held][chosen]
         numbers = labels[held] if chosen is None else labels[held][chosen]
-        splits[role] = Split(as_float32(images), numbers - lowest)
+        splits[role] = Split(as_float32(pictures[held], chosen), numbers - lowest)
         notes += _absence_notes(role, splits[role], classes)
     return Dataset(name, source, classes, **splits, notes=tuple(notes))
 

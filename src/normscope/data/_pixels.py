@@ -68,20 +68,28 @@ def _pixel(images: Array, wrong: Array, at: str) -> str:
     return f"{at} row {row} has the pixel {value} at line {line}, column {column}"
 
 
-def as_float32(images: Array) -> Array:
+def as_float32(images: Array, rows: Array | None = None) -> Array:
     """Put whole-number pixels on notMNIST's scale, ``x / 255 - 0.5``; leave floats as they are.
 
     A bool counts as 0 or 255. The result is a new array, C-contiguous and writable.
+
+    Args:
+        images: pixels that `pixel_range` has accepted.
+        rows: which rows to take; all of them if left out.
     """
-    if images.dtype.kind == "f":
-        # Checked before: what is lost here is precision alone.
-        with np.errstate(all="ignore"):
-            return np.array(images, dtype=np.float32, order="C")
-    scaled = np.empty(images.shape, np.float32)
+    count = len(images) if rows is None else len(rows)
+    scaled = np.empty((count, *images.shape[1:]), np.float32)
     white = np.float32(1 if images.dtype.kind == "b" else 255)
-    # In pieces that stay in the cache between the two steps: ten times as fast on MNIST.
-    for start in range(0, len(images), 256):
-        part = scaled[start : start + 256]
-        np.divide(images[start : start + 256], white, out=part, dtype=np.float32)
-        part -= np.float32(0.5)
+    # In pieces that stay in the cache from one step to the next: half the time on MNIST.
+    for start in range(0, count, 256):
+        piece = slice(start, start + 256)
+        found = images[piece if rows is None else rows[piece]]
+        part = scaled[piece]
+        if images.dtype.kind == "f":
+            # The range was checked: what is lost here is precision alone.
+            with np.errstate(all="ignore"):
+                part[...] = found
+        else:
+            np.divide(found, white, out=part, dtype=np.float32)
+            part -= np.float32(0.5)
     return scaled
