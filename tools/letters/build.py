@@ -4,7 +4,7 @@ Five stages, in this order::
 
     fetch    download the pinned packages of fonts.tsv with apt-get and npm, and unpack them
     render   draw A to J in every style of every family, 28 x 28, white on black
-    select   leave out what is broken, twice there, or not a letter; at most a few styles per family
+    select   leave out what is there twice; at most a few styles per family
     split    deal whole families out to train, valid and test
     write    letters.npz, FONTS.tsv, ATTRIBUTION.txt and, if asked for, a contact sheet
 
@@ -189,22 +189,16 @@ def fit(canvas: Image.Image) -> np.ndarray | None:
 # --------------------------------------------------------------------------------------- select
 
 
-def select(styles: Iterable[Style], left_out: Sequence[tuple[str, str]]) -> list[Style]:
+def select(styles: Iterable[Style]) -> list[Style]:
     """The styles to keep, family by family in the order they come.
 
-    Left out are the styles named in ``left_out`` (pairs of patterns: package, file); families
-    that share a design with an earlier one (one family under two names must not stand on two
-    sides); styles that would bring an image a second time; and, beyond ``STYLES_PER_FAMILY``,
-    those that add least.
+    Left out are families that share a design with an earlier one (one family under two names must
+    not stand on two sides); styles that would bring an image a second time; and, beyond
+    ``STYLES_PER_FAMILY``, those that add least.
     """
     by_family: dict[Family, list[Style]] = defaultdict(list)
     for style in styles:
-        if not any(
-            fnmatch.fnmatchcase(style.family.package, package)
-            and fnmatch.fnmatchcase(style.name, file)
-            for package, file in left_out
-        ):
-            by_family[style.family].append(style)
+        by_family[style.family].append(style)
 
     designs = np.empty((0, len(LETTERS) * SIDE * SIDE), np.float32)
     owners: list[str] = []
@@ -380,9 +374,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     families = [Family(**row) for row in read_rows(HERE / "fonts.tsv")]
-    left_out = [(row["package"], row["files"]) for row in read_rows(HERE / "left-out.tsv")]
     fetch(families, arguments.cache)
-    dealt = split(select(render(families, arguments.cache), left_out))
+    dealt = split(select(render(families, arguments.cache)))
     write(dealt, arguments.out)
     if arguments.sheet:
         save_sheet(dealt, arguments.sheet, rows=32)
