@@ -36,8 +36,8 @@ What `normscope train` leaves behind:
 | `run.json` | the record of the run, described below |
 | `recipe.toml` | the recipe that ran ([its fields](recipe.md)) |
 | `checkpoints/` | the newest two checkpoints |
-| `checkpoints/*/network.safetensors` | weights and buffers, by their names in the network's state dict |
-| `checkpoints/*/training.safetensors` | Adam's moments, the unfinished epoch's losses, the random state |
+| `checkpoints/*/network.safetensors` | the network's state dict: weights and buffers |
+| `checkpoints/*/training.safetensors` | Adam's moments, the open epoch's losses, random state |
 | `checkpoints/*/state.json` | the finished epochs, and the step within the unfinished one |
 | `tensorboard/` | event files, where `normscope[tensorboard]` is installed |
 | `.lock` | keeps a second process from training into the folder |

@@ -42,8 +42,8 @@ class TrainingDisplay:
         height, width = run.data.image_size
         widths = " → ".join(map(str, [height * width, *recipe.hidden, len(run.data.classes)]))
         self._console.print(
-            f"[bold]{widths}[/], norm [bold]{recipe.norm}[/], weights {recipe.weights}, "
-            f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}; seed {recipe.seed}, "
+            f"[bold]{widths}[/], norm [bold]{recipe.norm}[/], weights {recipe.weights}\n"
+            f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}, seed {recipe.seed}, "
             f"{run.environment.device}, threads {run.environment.threads}",
             highlight=False,
         )

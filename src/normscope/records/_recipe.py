@@ -26,8 +26,8 @@ class Recipe(Record):
     Example:
         >>> Recipe(norm="none", epochs=20).learning_rate
         0.02
-        >>> print(Recipe(seed=7).to_toml().splitlines()[-3])
-        seed = 7
+        >>> "seed = 7" in Recipe(seed=7).to_toml().splitlines()
+        True
     """
 
     data: str = _field(
