@@ -16,6 +16,8 @@ Array = NDArray[Any]
 class Table:
     """The images and labels of one split, and where to point when they are wrong.
 
+    Readers let only numbers through: bool, integer, or float of at most 64 bits.
+
     Attributes:
         images: any numbers, any shape.
         labels: any numbers, any shape.
@@ -44,8 +46,3 @@ class Contents:
     tables: dict[str, Table]
     classes: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def as_numbers(array: np.ndarray[Any, Any]) -> bool:
-    """Whether an array holds plain numbers: bool, integer, or float of at most 64 bits."""
-    return array.dtype.kind in "biuf" and array.dtype.itemsize <= 8

@@ -20,9 +20,6 @@ def class_numbers(labels: Array, at: str) -> Array:
     Raises:
         DataError: if a row is not a class number; the message names the row.
     """
-    if labels.dtype.kind not in "biuf" or labels.dtype.itemsize > 8:
-        msg = f"{at} holds {labels.dtype}, not numbers; store one class number per row."
-        raise DataError(msg)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.shape[1] > 1:
