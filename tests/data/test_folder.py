@@ -209,6 +209,11 @@ def float_image(folder: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "A" / "3.png", "TIFF")
 
 
+def only_hidden(folder: Path) -> None:
+    for name in "ABC":
+        (folder / name).rename(folder / f".{name}")
+
+
 def huge_file(folder: Path) -> None:
     with (folder / "A" / "3.png").open("wb") as file:
         file.truncate(2**30)
@@ -258,6 +263,7 @@ DAMAGE = {
     bomb: "A/3.png is",
     text_bomb: "A/3.png is",
     float_image: "A/3.png has pixels of 32 bits",
+    only_hidden: "set holds no folder",
     huge_file: "A/3.png is larger than",
     few: "has 2 of class B, too few to hold out 1 for each of valid and test",
     one_class: "takes at least 2",

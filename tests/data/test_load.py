@@ -30,6 +30,12 @@ def test_the_built_in_letters() -> None:
     assert data.train.images.shape[1:] == (28, 28)
 
 
+def test_an_installation_without_letters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("normscope.data._letters.files", lambda package: tmp_path)
+    with pytest.raises(DataError, match="letters is missing from this installation"):
+        load("letters")
+
+
 def test_built_in_names() -> None:
     assert BUILT_IN == ("letters",)
 
