@@ -3,7 +3,8 @@
 The default recipe on the built-in letters, on notMNIST (100 epochs) and on MNIST (20 epochs), three
 seeds each; two trainings at a time, one thread each. notMNIST and MNIST are left out, by name,
 where ``NORMSCOPE_DATA`` does not point to them. Raw values go to `docs/results.json`, one terminal
-picture of a real run to `docs/train.svg`; `./dev results --print` prints the table again.
+picture of a real run to `docs/train.svg`. `./dev results print` prints the table again, and
+`./dev results picture` draws the picture again.
 """
 
 import io
@@ -112,21 +113,25 @@ def _is_progress(line: str) -> bool:
     return "steps ·" in line or line.strip("\x1b[]?0123456789;lhKAmG \r") == ""
 
 
+def measure() -> dict[str, Any]:
+    """Train every set that is here with every seed."""
+    here = {name for name, (source, _) in SETS.items() if name == source or Path(source).exists()}
+    for missing in SETS.keys() - here:
+        print(f"left out: {missing}, which is not in NORMSCOPE_DATA ({DATA})")
+    work = [(name, seed) for name in SETS if name in here for seed in SEEDS]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        runs = list(pool.map(train, *zip(*work, strict=True)))
+    return {"date": datetime.now(UTC).date().isoformat(), "runs": runs}
+
+
 def main(arguments: list[str]) -> None:
-    """Train and print, or only print."""
-    if "--print" not in arguments:
-        names = [
-            name for name, (source, _) in SETS.items() if name == source or Path(source).exists()
-        ]
-        for missing in set(SETS) - set(names):
-            print(f"left out: {missing}, which is not in NORMSCOPE_DATA ({DATA})")
-        work = [(name, seed) for name in names for seed in SEEDS]
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            runs = list(pool.map(train, *zip(*work, strict=True)))
-        results = {"date": datetime.now(UTC).date().isoformat(), "runs": runs}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    """Measure, draw and print; with ``picture`` or ``print``, only that."""
+    if not arguments:
+        RESULTS.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
+    if not arguments or "picture" in arguments:
         draw()
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    if not arguments or "print" in arguments:
+        print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

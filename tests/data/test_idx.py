@@ -57,7 +57,15 @@ def test_a_missing_file(tmp_path: Path) -> None:
     refusal(folder, "no IDX file of test labels", "train-images-idx3-ubyte")
 
 
-@pytest.mark.parametrize("other", ["train-images-idx3-ubyte.gz", "x-train-images.idx3-ubyte"])
+def test_a_file_and_the_gz_that_it_was_unpacked_from(tmp_path: Path) -> None:
+    """torchvision's MNIST/raw keeps both: the plain files are read, and the rest is said."""
+    plain = load(write_idx(tmp_path / "set"))
+    both = load(write_idx(tmp_path / "set", packed=True))
+    np.testing.assert_array_equal(plain.train.images, both.train.images)
+    assert "train-images-idx3-ubyte.gz" in both.notes[0]
+
+
+@pytest.mark.parametrize("other", ["y-train-images-idx3-ubyte.gz", "x-train-images.idx3-ubyte"])
 def test_two_files_of_one_role(tmp_path: Path, other: str) -> None:
     folder = write_idx(tmp_path / "set")
     (folder / other).write_bytes(b"")

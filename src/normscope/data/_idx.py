@@ -55,6 +55,8 @@ def _roles(folder: Path, names: list[str]) -> dict[tuple[str, str], str]:
         if match := _NAME.fullmatch(name):
             split, kind = match[1].lower(), match[2].lower()
             role = ("train" if split == "train" else "test", kind)
+            if name == f"{found.get(role)}.gz":
+                continue  # torchvision keeps what it unpacked beside what it fetched
             if role in found:
                 msg = (
                     f"{shown(folder)} has two files of {role[0]} {kind}, {shown(found[role])} and "
