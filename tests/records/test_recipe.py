@@ -11,7 +11,7 @@ from normscope.records import Recipe
 
 RECIPES = st.builds(
     Recipe,
-    data=st.text(max_size=20),
+    data=st.text(min_size=1, max_size=20),
     valid_fraction=st.floats(0.01, 0.49),
     hidden=st.lists(st.integers(1, 5000), max_size=8).map(tuple),
     norm=st.sampled_from(["batch", "none", "layer"]),

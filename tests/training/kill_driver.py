@@ -96,7 +96,7 @@ def killed(folder: Path, data: Path, moment: int) -> str:
 def taken_up(folder: Path, data: Path) -> str:
     """What a person does next: resume what is there, or begin again where nothing is."""
     if not (folder / "run.json").exists():
-        return digest(train(RECIPE, data, out=folder.with_name("again-" + folder.name)).network)
+        return digest(train(RECIPE, data, out=folder).network)
     if Run.load(folder).status == "complete":
         from normscope.training import load
 

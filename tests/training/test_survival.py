@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(
 ) -> None:
     (tmp_path / "file").touch()
     parent = tmp_path / "file" if inside == "a file" else Path("/proc")
-    with pytest.raises(StorageError, match="--out"):
+    with pytest.raises(StorageError, match="could not be written.*Choose"):
         train(SMALL, tiny, out=parent / "run")
 
 
@@ -165,6 +165,75 @@ def test_what_a_kill_left_unfinished_is_swept_up(tiny: Dataset, tmp_path: Path) 
     (tmp_path / "run" / "checkpoints" / ".unfinished-epoch-000009-step-000000").mkdir()
     resume(tmp_path / "run", tiny)
     assert not list((tmp_path / "run" / "checkpoints").glob(".unfinished*"))
+
+
+def test_a_newer_checkpoint_is_not_called_damaged(tiny: Dataset, tmp_path: Path) -> None:
+    newest = interrupted(tiny, tmp_path / "run")[-1]
+    (newest / "state.json").write_text('{"format_version": 2}')
+    with pytest.raises(RunFolderError, match="newer Normscope"):
+        resume(tmp_path / "run", tiny)
+
+
+def test_the_record_never_promises_more_than_the_checkpoints_hold(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from normscope.training import _run_folder
+
+    saves = 0
+
+    def third_fails(folder: Path, state: object) -> object:
+        nonlocal saves
+        saves += 1
+        return full_disk() if saves == 3 else save(folder, state)
+
+    save = _run_folder.save_checkpoint
+    monkeypatch.setattr(_run_folder, "save_checkpoint", third_fails)
+    with pytest.raises(StorageError):
+        train(SMALL, tiny, out=tmp_path / "run")
+    assert len(Run.load(tmp_path / "run").epochs) == 2
+
+
+def test_a_name_is_taken_only_after_the_bytes_reached_the_disk(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    for name in ("fsync", "rename"):
+        real = getattr(os, name)
+
+        def logged(*arguments: object, real: object = real, name: str = name) -> object:
+            log.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, logged)
+    from normscope.training._checkpoints import save_checkpoint
+    from tests.training.test_train import fresh_state
+
+    save_checkpoint(tmp_path, fresh_state(tiny))
+    assert log == ["fsync"] * 4 + ["rename", "fsync"]  # three files, their folder; the name, kept
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (('"stretched"', '"crooked"'), "data.framing"),
+        (('"image_size": [\n      6', '"image_size": [\n      0'), "image_size"),
+        (('"train_rows": 130', '"train_rows": -5'), "train_rows"),
+        (('"norm": "batch"', '"norm": "none"'), "does not fit"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_record_that_was_edited_is_one_sentence(
+    tiny: Dataset, tmp_path: Path, edit: tuple[str, str], says: str
+) -> None:
+    from normscope.training import predict_run
+
+    train(SMALL, tiny, out=tmp_path / "run")
+    record = tmp_path / "run" / "run.json"
+    assert edit[0] in record.read_text()
+    record.write_text(record.read_text().replace(*edit))
+    with pytest.raises(RunFolderError, match=says) as caught:
+        predict_run(tmp_path / "run", [])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_without_a_checkpoint_cannot_be_loaded_but_resumed(

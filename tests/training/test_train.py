@@ -19,7 +19,7 @@ from normscope._errors import (
 )
 from normscope.data import Dataset, Split
 from normscope.nn import BatchNorm
-from normscope.records import EpochRecord, Recipe, Run
+from normscope.records import EpochRecord, Recipe, Run, Score
 from normscope.training import (
     Rows,
     StepView,
@@ -33,12 +33,20 @@ from normscope.training import (
 from normscope.training import test_run as score_run
 from normscope.training import test_scores as scores_three_ways
 from normscope.training._loop import row_order
+from normscope.training._state import TrainingState
 
 SMALL = Recipe(hidden=(12, 8), epochs=4, batch_size=20, constant_epochs=2, seed=5)
 
 
 def bits(network: torch.nn.Module) -> dict[str, list]:
     return {name: value.tolist() for name, value in network.state_dict().items()}
+
+
+def fresh_state(dataset: Dataset) -> TrainingState:
+    network = build_network(SMALL, inputs=36, classes=3)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    steps = len(dataset.train) // SMALL.batch_size
+    return TrainingState.fresh(network, optimizer, steps=steps, device=torch.device("cpu"))
 
 
 class Watcher:
@@ -52,7 +60,10 @@ class Watcher:
 
     def on_step(self, view: StepView) -> None:
         torch.randn(3)
-        self.log.append(f"step {view.epoch} {view.step} {len(view.labels)} {float(view.loss):.3f}")
+        rate = view.optimizer.param_groups[0]["lr"]
+        self.log.append(
+            f"step {view.epoch} {view.step} {len(view.labels)} {rate!r} {float(view.loss):.3f}"
+        )
 
     def on_epoch(self, record: EpochRecord) -> None:
         self.log.append(f"epoch {record.epoch}")
@@ -106,20 +117,26 @@ def test_the_loop_equals_the_one_that_a_textbook_writes(tiny: Dataset) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=SMALL.learning_rate, foreach=False)
     images = torch.from_numpy(tiny.train.images).reshape(130, 36)
     labels = torch.from_numpy(tiny.train.labels)
-    mean_losses = []
+    mean_losses, accuracies = [], []
     for epoch in range(1, SMALL.epochs + 1):
         optimizer.param_groups[0]["lr"] = learning_rate(SMALL, epoch)
-        order, losses = row_order(SMALL.seed, epoch, 130), []
+        order, losses, right = row_order(SMALL.seed, epoch, 130), [], 0
         for start in range(0, 120, 20):
             rows = order[start : start + 20]
             optimizer.zero_grad()
-            loss = F.nll_loss(network(images[rows]).log_softmax(1), labels[rows])
+            logits = network(images[rows])
+            right += sum(
+                int(row.argmax()) == label for row, label in zip(logits, labels[rows], strict=True)
+            )
+            loss = F.nll_loss(logits.log_softmax(1), labels[rows])
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
         mean_losses.append(np.mean(losses))
+        accuracies.append(100 * int(right) / 120)
     result = train(SMALL, tiny)
     assert [e.train_loss for e in result.run.epochs] == pytest.approx(mean_losses, rel=1e-4)
+    assert [e.train_accuracy for e in result.run.epochs] == pytest.approx(accuracies)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(result.network.state_dict()[name], value, rtol=1e-2, atol=1e-3)
 
@@ -145,7 +162,8 @@ def test_train_figures_are_those_of_the_epochs_batches(tiny: Dataset) -> None:
     result = train(SMALL, tiny, observers=[watcher])
     losses = [float(line.split()[-1]) for line in watcher.log if line.startswith("step 1 ")]
     assert result.run.epochs[0].train_loss == pytest.approx(np.mean(losses), abs=1e-3)
-    assert all(0 <= epoch.train_accuracy <= 100 for epoch in result.run.epochs)
+    rates = {int(line.split()[1]): float(line.split()[4]) for line in watcher.log if "step" in line}
+    assert {epoch.epoch: epoch.learning_rate for epoch in result.run.epochs} == rates
 
 
 def test_validation_figures_are_those_of_eval_mode(tiny: Dataset) -> None:
@@ -174,9 +192,12 @@ def test_the_three_statistics_are_what_they_say(tiny: Dataset) -> None:
     y = torch.from_numpy(dataset.test.labels)
     everything = torch.from_numpy(dataset.train.images).flatten(1)
 
-    def accuracy(network: torch.nn.Module) -> float:
+    def assert_same_score(said: Score, network: torch.nn.Module) -> None:
         with torch.no_grad():
-            return 100 * (network(x).argmax(1) == y).double().mean().item()
+            logits = network(x).double()
+        loss = (logits.logsumexp(1) - logits[torch.arange(60), y]).mean().item()
+        assert said.loss == pytest.approx(loss, rel=1e-5)
+        assert said.accuracy == pytest.approx(100 * (logits.argmax(1) == y).double().mean().item())
 
     batch = copy.deepcopy(result.network).train()
     population = copy.deepcopy(result.network)
@@ -187,9 +208,9 @@ def test_the_three_statistics_are_what_they_say(tiny: Dataset) -> None:
         layer.norm.running_var.copy_(sums.var(0, correction=0))
         handed_on = layer.norm(sums).relu().detach()
     scores = result.run.test
-    assert scores.running.accuracy == pytest.approx(accuracy(result.network.eval()))
-    assert scores.population.accuracy == pytest.approx(accuracy(population.eval()))
-    assert scores.batch.accuracy == pytest.approx(accuracy(batch))
+    assert_same_score(scores.running, result.network.eval())
+    assert_same_score(scores.population, population.eval())
+    assert_same_score(scores.batch, batch)
     assert scores.batch.loss != scores.running.loss != scores.population.loss
 
 
@@ -329,7 +350,10 @@ class Poison:
 
 @pytest.mark.parametrize(
     ("at", "seen"),
-    [((3, 2), "step 3 of 6 in epoch 3"), ((3, 6), "validation loss is nan after epoch 3")],
+    [
+        ((3, 2), "step 3 of 6 in epoch 3"),
+        ((3, 6), "weight is not finite after step 6 of 6 in epoch 3"),
+    ],
     ids=["within the epoch", "at its last step"],
 )
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
@@ -408,11 +432,178 @@ def test_evaluation_keeps_the_mode(tiny: Dataset) -> None:
     assert network.training
 
 
-def test_event_files_hold_every_epochs_figures(tiny: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_event_files_hold_every_epochs_figures_once(
+    tiny: Dataset, tmp_path: Path, lost: bool
+) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with pytest.raises(TrainingInterruptedError):
         train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(3, 1)])
+    if lost:  # a kill takes what the writer still held
+        for file in (tmp_path / "run" / "tensorboard").iterdir():
+            file.unlink()
     run = resume(tmp_path / "run", tiny).run
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     points = [(e.step, e.value) for e in events.Scalars("valid/accuracy")]
     assert points == [(e.epoch, pytest.approx(e.valid_accuracy)) for e in run.epochs]
+
+
+class InterruptThePoisoned(Poison):
+    """A NaN in the weights, and Ctrl-C in the same step: the losses so far are all finite."""
+
+    def on_step(self, view: StepView) -> None:
+        super().on_step(view)
+        StopAfter(*self.at).on_step(view)
+
+
+def test_a_state_that_is_not_finite_is_not_saved_by_ctrl_c_either(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(DivergenceError, match=r"layers.0.linear.weight is not finite after step 3"):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[InterruptThePoisoned(2, 3)])
+    assert bits(resume(tmp_path / "run", tiny).network) == bits(train(SMALL, tiny).network)
+
+
+def test_the_newest_two_checkpoints_are_kept(tiny: Dataset, tmp_path: Path) -> None:
+    train(SMALL, tiny, out=tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["epoch-000003-step-000000", "epoch-000004-step-000000"]
+
+
+def test_an_uninterrupted_run_has_nothing_to_note(tiny: Dataset, tmp_path: Path) -> None:
+    assert train(SMALL, tiny, out=tmp_path / "run").run.notes == ()
+
+
+def test_another_environment_is_noted(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 3)])
+    record = tmp_path / "run" / "run.json"
+    record.write_text(record.read_text().replace(torch.__version__, "1.0"))
+    notes = resume(tmp_path / "run", tiny).run.notes
+    assert [note.split()[0] for note in notes] == ["Interrupted", "Resumed", "Resumed"]
+    assert "bits may differ" in notes[-1]
+
+
+def test_a_resumed_run_says_so_at_once(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 3)])
+    seen = []
+
+    class Look(Watcher):
+        def on_start(self, run: Run, steps_per_epoch: int) -> None:
+            seen.append(Run.load(tmp_path / "run"))
+
+    resume(tmp_path / "run", tiny, observers=[Look()])
+    assert seen[0].status == "running"
+    assert "Resumed in epoch 2 after step 3 of 6." in seen[0].notes
+
+
+def test_what_a_person_wrote_into_recipe_toml_stays(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 3)])
+    (tmp_path / "run" / "recipe.toml").write_text("# mine")
+    resume(tmp_path / "run", tiny)
+    assert (tmp_path / "run" / "recipe.toml").read_text() == "# mine"
+
+
+def test_the_seconds_of_an_interrupted_epoch_add_up(tiny: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[StopAfter(2, 3)])
+    state = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1] / "state.json"
+    document = json.loads(state.read_text())
+    state.write_text(json.dumps(document | {"seconds": 1000.0}))
+    epochs = resume(tmp_path / "run", tiny).run.epochs
+    assert epochs[1].seconds > 1000 > epochs[2].seconds
+
+
+class Draws(Watcher):
+    """An observer that uses torch's random numbers, as a probe may."""
+
+    def on_step(self, view: StepView) -> None:
+        self.log.append(f"{view.epoch} {view.step} {torch.rand(()).item()}")
+
+    def on_end(self, run: Run) -> None: ...
+
+
+def test_the_random_state_goes_on_where_it_stopped(tiny: Dataset, tmp_path: Path) -> None:
+    whole, first, second = Draws(), Draws(), Draws()
+    torch.manual_seed(1)
+    train(SMALL, tiny, observers=[whole])
+    torch.manual_seed(1)
+    with pytest.raises(TrainingInterruptedError):
+        train(SMALL, tiny, out=tmp_path / "run", observers=[first, StopAfter(2, 3)])
+    torch.manual_seed(99)
+    resume(tmp_path / "run", tiny, observers=[second])
+    assert first.log[1:] + second.log[1:] == whole.log[1:]
+
+
+def test_numbered_folders_are_claimed_one_each(tiny: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "bars-1").mkdir(parents=True)  # another process is about to use it
+    result = train(SMALL, tiny, out=tmp_path / "runs" / "bars", number=True)
+    assert result.folder == tmp_path / "runs" / "bars-2"
+    assert not list((tmp_path / "runs" / "bars-1").iterdir())
+
+
+def test_a_folder_that_another_process_is_about_to_fill_is_refused(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    from normscope.training import RunFolder
+
+    (tmp_path / "run").mkdir()
+    with (
+        RunFolder(tmp_path / "run").locked(),
+        pytest.raises(RunFolderError, match="another process"),
+    ):
+        train(SMALL, tiny, out=tmp_path / "run")
+
+
+def test_what_a_kill_at_the_very_start_left_is_no_obstacle(tiny: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / ".run.json.abc.tmp").touch()
+    train(SMALL, tiny, out=tmp_path / "run")
+
+
+def test_a_network_that_does_not_fit_into_memory_is_a_sentence(
+    tiny: Dataset, tmp_path: Path
+) -> None:
+    recipe = SMALL.model_copy(update={"hidden": (1_000_000, 1_000_000)})
+    with pytest.raises(RecipeError, match="not enough memory"):
+        train(recipe, tiny, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_set_of_one_row_is_refused_at_once(tiny: Dataset, tmp_path: Path) -> None:
+    one = dataclasses.replace(
+        tiny, test=Split(images=tiny.test.images[:1], labels=tiny.test.labels[:1])
+    )
+    with pytest.raises(DataError, match="one row"):
+        train(SMALL, one, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert train(SMALL.model_copy(update={"norm": "none"}), one).run.status == "complete"
+
+
+def test_population_statistics_are_the_runs_own_also_on_other_data(
+    tiny: Dataset, tiny_file: Path, tmp_path: Path
+) -> None:
+    run = train(SMALL, tiny_file, out=tmp_path / "run").run
+    elsewhere = dataclasses.replace(
+        tiny, train=Split(images=tiny.train.images + np.float32(9), labels=tiny.train.labels)
+    )
+    scores = score_run(tmp_path / "run", elsewhere)
+    assert scores.population == run.test.population
+
+
+def test_the_validation_share_reaches_the_data(tiny: Dataset, tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "keras.npz",
+        x_train=tiny.train.images, y_train=tiny.train.labels,
+        x_test=tiny.test.images, y_test=tiny.test.labels,
+    )  # fmt: skip
+    recipe = SMALL.model_copy(update={"valid_fraction": 0.3, "data": str(tmp_path / "keras.npz")})
+    assert train(recipe).run.data.valid_rows == pytest.approx(0.3 * 130, abs=2)
+
+
+def test_eps_reaches_layer_norm_too() -> None:
+    network = build_network(Recipe(norm="layer", eps=1e-3, hidden=(5,)), inputs=4, classes=3)
+    assert [layer.norm.eps for layer in network.layers] == [1e-3, 1e-3]

@@ -63,6 +63,9 @@ def load(source: str | Path, *, valid_fraction: float = 0.1) -> Dataset:
     if isinstance(source, str) and source in _BUILT_IN:
         contents = _BUILT_IN[source]()
         return assemble(contents, name=source, source=source, valid_fraction=valid_fraction)
+    if not str(source):
+        msg = f"The data have an empty name; give {_FORMATS}, or a built-in name."
+        raise DataError(msg)
     path = Path(source)
     contents = _read(path)
     absolute = path.absolute()

@@ -2,6 +2,7 @@
 
 from normscope.records._base import Record as Record
 from normscope.records._files import storage_errors as storage_errors
+from normscope.records._files import strays as strays
 from normscope.records._files import write_atomically as write_atomically
 from normscope.records._recipe import Recipe as Recipe
 from normscope.records._run import DataRecord as DataRecord

@@ -1,5 +1,6 @@
 """Writing to disk so that a reader never sees half a file, and a person never sees a traceback."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from normscope._errors import StorageError
+
+_ADVICE = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some of your quota",
+    errno.EROFS: "Choose a folder that can be written",
+    errno.EACCES: "Choose a folder that you may write to",
+    errno.EPERM: "Choose a folder that you may write to",
+}
 
 
 @contextmanager
@@ -20,9 +29,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        advice = _ADVICE.get(error.errno or 0, "Choose another place")
         msg = (
-            f"{error.filename or path}: {reason}. Free some space or choose another folder with "
-            "--out; whatever had been saved before is intact."
+            f"{path} could not be written: {reason}. {advice}; whatever had been saved before is "
+            "intact."
         )
         raise StorageError(msg) from error
 
@@ -31,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path`: afterwards the file is the old one or the new one, never half.
 
     The bytes go to a temporary file beside it, reach the disk (fsync), and take the name in one
-    step. A kill at any moment leaves at most a stray ``.NAME.*.tmp``.
+    step. A kill at any moment leaves at most a stray file, one of its `strays`.
 
     Raises:
         OSError: if the disk refuses; the old file is then untouched.
@@ -47,6 +57,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def strays(folder: Path) -> list[Path]:
+    """What a kill in the middle of `write_atomically` may have left in `folder`."""
+    return list(folder.glob(".*.tmp"))
 
 
 def _umask() -> int:

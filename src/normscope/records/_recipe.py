@@ -31,7 +31,10 @@ class Recipe(Record):
     """
 
     data: str = _field(
-        "letters", "Data", "A built-in set (letters), or a path: pickle, IDX folder, npz, images."
+        "letters",
+        "Data",
+        "A built-in set (letters), or a path: pickle, IDX folder, npz, images.",
+        min_length=1,
     )
     valid_fraction: float = _field(
         0.1, "Data", "Share held out where the data bring no validation split.", gt=0, lt=0.5
@@ -90,7 +93,7 @@ class Recipe(Record):
         "auto", "Run", "auto: the GPU where there is one."
     )
     threads: int = _field(
-        1, "Run", "CPU threads; the same seed and thread count give the same bits.", ge=1
+        1, "Run", "CPU threads; the same seed and thread count give the same bits.", ge=1, le=256
     )
 
     @model_validator(mode="after")

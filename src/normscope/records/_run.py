@@ -15,6 +15,8 @@ RUN_FORMAT: Literal[1] = 1
 Measured = Annotated[float, Field(strict=False)]
 """A figure that may be infinite or NaN, which JSON has to spell as strings."""
 
+Count = Annotated[int, Field(ge=1)]
+
 Status = Literal["running", "interrupted", "diverged", "complete"]
 
 
@@ -50,13 +52,13 @@ class DataRecord(Record):
     """SHA-256 over all arrays: a resumed run refuses other data."""
     classes: tuple[str, ...] = Field(strict=False)
     """What each label stands for, in label order."""
-    image_size: tuple[int, int] = Field(strict=False)
+    image_size: tuple[Count, Count] = Field(strict=False)
     """Height and width, in pixels."""
-    train_rows: int
+    train_rows: Count
     """Images that the network learned from."""
-    valid_rows: int
+    valid_rows: Count
     """Images that the validation figures are taken on."""
-    test_rows: int
+    test_rows: Count
     """Images that the test figures are taken on."""
     notes: tuple[str, ...] = Field((), strict=False)
     """How the data were read, where a choice was made."""
@@ -115,7 +117,7 @@ class Run(Record):
     format_version: Literal[1] = RUN_FORMAT
     """The version of this format; a reader refuses one that it does not know."""
     status: Status
-    """``running`` also means: killed without a word."""
+    """``running`` also stands in the record of a run that was killed."""
     recipe: Recipe
     """The recipe that ran."""
     data: DataRecord
@@ -138,12 +140,13 @@ class Run(Record):
         return epochs
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | Path) -> Self:
         """Read a ``run.json``, or the one in a run folder.
 
         Raises:
             RunFolderError: if there is none, or it is not a run of this format.
         """
+        path = Path(path)
         file = path / "run.json" if path.is_dir() else path
         try:
             return cls.model_validate_json(file.read_bytes())

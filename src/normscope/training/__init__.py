@@ -11,10 +11,10 @@ from normscope.training._predict import Prediction as Prediction
 from normscope.training._predict import predict_run as predict_run
 from normscope.training._run_folder import RunFolder as RunFolder
 from normscope.training._run_folder import load as load
-from normscope.training._run_folder import new_folder as new_folder
 from normscope.training._schedule import learning_rate as learning_rate
 from normscope.training._train import TrainResult as TrainResult
 from normscope.training._train import dataset_of as dataset_of
 from normscope.training._train import resume as resume
 from normscope.training._train import test_run as test_run
 from normscope.training._train import train as train
+from normscope.training._train import unfinished_run as unfinished_run

@@ -13,28 +13,32 @@ The schedule and the order of the data are functions of the recipe and the epoch
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from normscope._errors import RunFolderError
+from normscope.nn import MLP
 from normscope.records import EpochRecord, Record
 from normscope.training._state import TrainingState
 
 _NETWORK, _TRAINING, _STATE = "network.safetensors", "training.safetensors", "state.json"
 _UNFINISHED = ".unfinished-"
 _KEPT = 2
+_FORMAT = 1
 
 
 class _Position(Record):
     """`state.json`: where the training stands."""
 
-    format_version: int = Field(1, ge=1, le=1)
+    format_version: int = _FORMAT
     epochs: tuple[EpochRecord, ...] = Field((), strict=False)
     step: int = Field(ge=0)
     seconds: float
@@ -76,19 +80,21 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("epoch-*-step-*") if path.is_dir())
 
 
-def clean(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what a kill in the middle of a write left behind."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_network_tensors(checkpoint: Path) -> dict[str, Tensor]:
-    """The network's state dict.
+def load_network_tensors(checkpoint: Path, network: MLP) -> None:
+    """Fill a network of the same recipe with a checkpoint's weights and buffers.
 
     Raises:
-        RunFolderError: if the file is missing or damaged.
+        RunFolderError: if the file is missing or damaged, or of another network.
     """
-    return _read_tensors(checkpoint / _NETWORK)
+    tensors = _read_tensors(checkpoint / _NETWORK)
+    with _misfits(checkpoint):
+        network.load_state_dict(tensors)
 
 
 def load_state(checkpoint: Path, state: TrainingState) -> None:
@@ -97,22 +103,30 @@ def load_state(checkpoint: Path, state: TrainingState) -> None:
     Raises:
         RunFolderError: if a file is missing, damaged, or of another network.
     """
-    tensors = _read_tensors(checkpoint / _TRAINING)
     position = _read_position(checkpoint / _STATE)
-    try:
-        state.network.load_state_dict(load_network_tensors(checkpoint))
+    tensors = _read_tensors(checkpoint / _TRAINING)
+    load_network_tensors(checkpoint, state.network)
+    with _misfits(checkpoint):
         _fill_optimizer(state, tensors)
         state.losses.copy_(tensors["losses"])
         state.correct.copy_(tensors["correct"])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], state.losses.device)
-    except (KeyError, RuntimeError) as error:
-        msg = f"{checkpoint}: the checkpoint does not fit the run's recipe ({error})."
-        raise RunFolderError(msg) from error
     state.epochs = list(position.epochs)
     state.step = position.step
     state.seconds = position.seconds
+
+
+@contextmanager
+def _misfits(checkpoint: Path) -> Iterator[None]:
+    """Tensors of another network are one sentence."""
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        msg = f"{checkpoint}: the checkpoint does not fit the run's recipe ({reason})."
+        raise RunFolderError(msg) from error
 
 
 def _training_tensors(state: TrainingState) -> dict[str, Tensor]:
@@ -156,8 +170,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read_position(path: Path) -> _Position:
     try:
-        return _Position.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_bytes())
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > _FORMAT:
+            msg = f"{path}: a newer Normscope wrote this checkpoint (format {version}). Upgrade."
+            raise RunFolderError(msg)
+        return _Position.model_validate(content)
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
 
 

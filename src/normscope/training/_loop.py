@@ -16,6 +16,9 @@ from normscope.training._observers import Observer, StepView
 from normscope.training._schedule import learning_rate
 from normscope.training._state import TrainingState
 
+_STEPS_BETWEEN_CHECKS = 100
+"""Looking at the losses waits for a GPU; within this many steps a divergence is noticed."""
+
 
 def fit(
     state: TrainingState,
@@ -37,7 +40,8 @@ def fit(
         Whether the training is complete.
 
     Raises:
-        DivergenceError: at the end of an epoch in which a loss was not finite; nothing is saved.
+        DivergenceError: within a hundred steps after a loss, or at the end of an epoch a weight,
+            buffer or moment, is not finite; what is not finite is never saved.
     """
     while state.epoch <= recipe.epochs:
         started = time.perf_counter() - state.seconds
@@ -110,18 +114,31 @@ def _run_steps(
             view = StepView(epoch, state.step, network, optimizer, images, labels, loss.detach())
             for observer in observers:
                 observer.on_step(view)
+        if state.step % _STEPS_BETWEEN_CHECKS == 0:
+            _refuse_divergence(state)
         if stop():
             return state.step == state.steps_per_epoch
     return True
 
 
 def _refuse_divergence(state: TrainingState) -> None:
-    """Stop before a state that is not finite can be saved."""
-    bad = (~state.losses.isfinite()).nonzero()
-    if len(bad):
-        step = int(bad[0])
+    """Stop before a state that is not finite can be saved.
+
+    Raises:
+        DivergenceError: naming the first loss that is not finite, or else the first tensor.
+    """
+    bad_losses = (~state.losses.isfinite()).nonzero()
+    if len(bad_losses):
+        step = int(bad_losses[0])
         msg = (
             f"The loss became {float(state.losses[step])} at step {step + 1} of "
             f"{state.steps_per_epoch} in epoch {state.epoch}."
         )
         raise DivergenceError(msg)
+    for name, tensor in state.named_tensors():
+        if not tensor.isfinite().all():
+            msg = (
+                f"{name} is not finite after step {state.step} of {state.steps_per_epoch} in "
+                f"epoch {state.epoch}, though the losses so far are."
+            )
+            raise DivergenceError(msg)

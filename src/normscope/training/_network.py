@@ -1,10 +1,13 @@
 """From a recipe to a network and its optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
+from normscope._errors import RecipeError
 from normscope.nn import MLP, BatchNorm
 from normscope.records import Recipe
 
@@ -30,19 +33,33 @@ def build_optimizer(network: MLP, recipe: Recipe) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
 
 
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn an allocation that failed inside the block into a `RecipeError` of one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        msg = (
+            "hidden, batch_size: there is not enough memory for this network "
+            f"({' '.join(str(error).split())[:120]}). Use smaller ones."
+        )
+        raise RecipeError(msg) from error
+
+
 def _norm(recipe: Recipe) -> Callable[[int], nn.Module] | None:
     """What makes one layer's normalization from its width."""
     match recipe.norm:
         case "batch":
-            # The border with torch, whose momentum is the weight of the new value.
-            momentum = None if recipe.average == "cumulative" else 1 - recipe.decay
-            return lambda width: BatchNorm(
-                width,
-                eps=recipe.eps,
-                momentum=momentum,
-                running_variance=recipe.running_variance,
-                warm_up=recipe.warm_up,
-            )
+            options: dict[str, Any] = {
+                "eps": recipe.eps,
+                "running_variance": recipe.running_variance,
+                "warm_up": recipe.warm_up,
+            }
+            if recipe.average == "cumulative":
+                return lambda width: BatchNorm(width, momentum=None, **options)
+            return lambda width: BatchNorm.with_decay(width, recipe.decay, **options)
         case "layer":
             return lambda width: nn.LayerNorm(width, eps=recipe.eps)
         case "none":

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 
+from normscope._errors import RunFolderError
 from normscope.data import Framing, read_picture
 from normscope.nn import MLP
 from normscope.records import Run
@@ -41,14 +42,30 @@ def predict_run(path: str | Path, images: Sequence[str | Path]) -> list[Predicti
     """
     run = Run.load(Path(path))
     network = RunFolder(Path(path)).load_network(run)
-    framing_fields: dict[str, Any] = dict(run.data.framing)
-    framing = Framing(**framing_fields)
+    framing = _framing(run, Path(path))
     pictures = [(Path(image), read_picture(image)) for image in images]
     with cpu_threads(run.recipe.threads):
         return [
             Prediction(image, _probabilities(network, run, framing, readings))
             for image, readings in pictures
         ]
+
+
+def _framing(run: Run, path: Path) -> Framing:
+    """How the run's training images sit.
+
+    Raises:
+        RunFolderError: if the record does not say it.
+    """
+    try:
+        return TypeAdapter(Framing).validate_python(run.data.framing)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        msg = (
+            f"{path}: run.json does not say how the training images sit (data.framing."
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}). Was it edited?"
+        )
+        raise RunFolderError(msg) from None
 
 
 @torch.no_grad()

@@ -4,57 +4,61 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from filelock import FileLock, Timeout
 
 from normscope._errors import RunFolderError
 from normscope.nn import MLP
-from normscope.records import Recipe, Run, storage_errors, write_atomically
+from normscope.records import Recipe, Run, storage_errors, strays, write_atomically
 from normscope.training._checkpoints import (
     checkpoints,
-    clean,
     load_network_tensors,
     load_state,
     save_checkpoint,
+    sweep,
 )
-from normscope.training._network import build_network
+from normscope.training._network import build_network, memory_errors
 from normscope.training._state import TrainingState
+
+_RECORD, _RECIPE, _LOCK = "run.json", "recipe.toml", ".lock"
 
 
 class RunFolder:
     """``run.json``, ``recipe.toml``, ``checkpoints/`` and, with its extra, ``tensorboard/``.
 
     Args:
-        path: the folder; `create` makes it, `locked` keeps other processes out.
+        path: the folder; `begun` makes it, `locked` keeps other processes out of it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def __str__(self) -> str:
+        """The path, as a shell takes it."""
+        return quote(str(self.path))
+
     @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def create(self, run: Run) -> None:
-        """Make the folder and write the record and the recipe of a run that is about to start.
+    @contextmanager
+    def begun(self, run: Run) -> Iterator[None]:
+        """Make the folder, keep others out, and write the record and the recipe of a new run.
 
         Raises:
             RunFolderError: if the folder holds a run, or anything else.
             StorageError: if the disk refuses.
         """
         with storage_errors(self.path):
-            if (self.path / "run.json").exists():
-                msg = (
-                    f"{self.path}: this folder already holds a run. Resume it with "
-                    f"`normscope train --resume {self.path}`, or choose another with --out."
-                )
-                raise RunFolderError(msg)
-            if self.path.is_dir() and any(self.path.iterdir()):
-                msg = f"{self.path}: this folder holds other files. Choose a new one with --out."
-                raise RunFolderError(msg)
             self.path.mkdir(parents=True, exist_ok=True)
-        self.write_run(run)
-        self.write_recipe(run.recipe)
+            self._refuse_contents()
+        with self.locked():
+            with storage_errors(self.path):
+                self._refuse_contents()  # again: another process may have been faster
+            self.write_run(run)
+            self.write_recipe(run.recipe)
+            yield
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -64,7 +68,7 @@ class RunFolder:
             RunFolderError: if another process already does.
             StorageError: if the disk refuses.
         """
-        lock = FileLock(self.path / ".lock", blocking=False)
+        lock = FileLock(self.path / _LOCK, blocking=False)
         with storage_errors(self.path):
             try:
                 lock.acquire()
@@ -82,8 +86,9 @@ class RunFolder:
         Raises:
             StorageError: if the disk refuses; the old record is intact.
         """
-        with storage_errors(self.path):
-            run.save(self.path / "run.json")
+        file = self.path / _RECORD
+        with storage_errors(file):
+            run.save(file)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the recipe for people to read, unless it is there.
@@ -91,8 +96,8 @@ class RunFolder:
         Raises:
             StorageError: if the disk refuses.
         """
-        file = self.path / "recipe.toml"
-        with storage_errors(self.path):
+        file = self.path / _RECIPE
+        with storage_errors(file):
             if not file.exists():
                 write_atomically(file, recipe.to_toml().encode())
 
@@ -102,7 +107,7 @@ class RunFolder:
         Raises:
             StorageError: if the disk refuses; the old checkpoints are intact.
         """
-        with storage_errors(self.path):
+        with storage_errors(self._checkpoints):
             save_checkpoint(self._checkpoints, state)
 
     def restore(self, state: TrainingState) -> None:
@@ -110,8 +115,12 @@ class RunFolder:
 
         Raises:
             RunFolderError: if the checkpoint is damaged or does not fit.
+            StorageError: if the disk refuses.
         """
-        clean(self._checkpoints)
+        with storage_errors(self.path):
+            sweep(self._checkpoints)
+            for stray in strays(self.path):
+                stray.unlink(missing_ok=True)
         if found := checkpoints(self._checkpoints):
             load_state(found[-1], state)
 
@@ -125,24 +134,49 @@ class RunFolder:
         if not found:
             msg = (
                 f"{self.path}: the run has no checkpoint yet. Let it finish an epoch: "
-                f"`normscope train --resume {self.path}`."
+                f"`normscope train --resume {self}`."
             )
             raise RunFolderError(msg)
         height, width = run.data.image_size
-        network = build_network(run.recipe, inputs=height * width, classes=len(run.data.classes))
-        try:
-            network.load_state_dict(load_network_tensors(found[-1]))
-        except RuntimeError as error:
-            msg = f"{found[-1]}: the checkpoint does not fit the run's recipe ({error})."
-            raise RunFolderError(msg) from error
+        with memory_errors():
+            network = build_network(
+                run.recipe, inputs=height * width, classes=len(run.data.classes)
+            )
+        load_network_tensors(found[-1], network)
         return network.eval()
 
+    def _refuse_contents(self) -> None:
+        """Refuse a folder that holds more than a kill at the very start may have left."""
+        if (self.path / _RECORD).exists():
+            msg = (
+                f"{self.path}: this folder already holds a run. Resume it with "
+                f"`normscope train --resume {self}`, or choose another with --out."
+            )
+            raise RunFolderError(msg)
+        ours = {self.path / _LOCK, *strays(self.path)}
+        if not set(self.path.iterdir()) <= ours:
+            msg = f"{self.path}: this folder holds other files. Choose a new one with --out."
+            raise RunFolderError(msg)
 
-def new_folder(parent: Path, stem: str) -> Path:
-    """The first of ``parent/stem-1``, ``parent/stem-2``, … that does not exist."""
-    return next(
-        path for number in itertools.count(1) if not (path := parent / f"{stem}-{number}").exists()
-    )
+
+def numbered(stem: Path) -> Path:
+    """Make the first of ``stem-1``, ``stem-2``, … that does not exist.
+
+    Making it claims it: two processes that ask at once get two folders. A disk that refuses is a
+    `StorageError`.
+    """
+    paths = (stem.with_name(f"{stem.name}-{number}") for number in itertools.count(1))
+    with storage_errors(stem.parent):
+        return next(path for path in paths if _made(path))
+
+
+def _made(path: Path) -> bool:
+    """Whether the folder was made here and now."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def load(path: str | Path) -> MLP:
@@ -151,5 +185,4 @@ def load(path: str | Path) -> MLP:
     Raises:
         RunFolderError: if `path` holds no run, or no checkpoint that can be read.
     """
-    folder = Path(path)
-    return RunFolder(folder).load_network(Run.load(folder))
+    return RunFolder(Path(path)).load_network(Run.load(path))

@@ -1,5 +1,6 @@
 """Everything that changes while a network trains, and nothing else."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +53,13 @@ class TrainingState:
     def steps_per_epoch(self) -> int:
         """Whole batches in the training set; the rest of each epoch's order is left out."""
         return len(self.losses)
+
+    def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Weights, buffers and Adam's moments, by name: what has to be finite to be saved."""
+        yield from self.network.state_dict().items()
+        for name, parameter in self.network.named_parameters():
+            for slot, value in self.optimizer.state[parameter].items():
+                yield f"Adam's {slot} of {name}", value
 
     def close_epoch(self, record: EpochRecord) -> None:
         """Keep a finished epoch's record and begin the next."""

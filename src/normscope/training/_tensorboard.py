@@ -19,20 +19,31 @@ class TensorBoardObserver:
         self._folder = folder
 
     def on_start(self, run: Run, steps_per_epoch: int) -> None:  # noqa: ARG002 - the protocol's
-        """Open the event file; points after the resumed epoch, if any, are void."""
+        """Open an event file that voids those before it, and write the finished epochs anew.
+
+        A killed run may have lost points that its writer still held.
+        """
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an extra
 
         with storage_errors(self._folder):
-            self._writer = SummaryWriter(self._folder, purge_step=len(run.epochs) + 1)
+            self._writer = SummaryWriter(self._folder, purge_step=1)
+            for record in run.epochs:
+                self._write(record)
 
     def on_step(self, view: StepView) -> None:
         """Nothing: one point per epoch is enough."""
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Write the epoch's figures."""
+        with storage_errors(self._folder):
+            self._write(record)
+
+    def _write(self, record: EpochRecord) -> None:
         for name, value in record.model_dump(exclude={"epoch"}).items():
             self._writer.add_scalar(name.replace("_", "/", 1), value, record.epoch)
+        self._writer.flush()
 
     def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's
         """Close the file."""
-        self._writer.close()
+        with storage_errors(self._folder):
+            self._writer.close()

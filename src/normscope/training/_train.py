@@ -4,27 +4,22 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
-import torch
-
-from normscope._errors import (
-    DataError,
-    DivergenceError,
-    RecipeError,
-    RunFolderError,
-    TrainingInterruptedError,
-)
+from normscope._errors import DivergenceError, RunFolderError
 from normscope.data import Dataset, Framing, fingerprint
 from normscope.data import load as load_data
 from normscope.nn import MLP
-from normscope.records import DataRecord, Recipe, Run, Status, TestScores
+from normscope.records import DataRecord, Recipe, Run, TestScores
 from normscope.training._environment import choose_device, cpu_threads, environment
 from normscope.training._evaluation import Rows, test_scores
+from normscope.training._fitness import refuse_misfit, refuse_other_data, refuse_other_kind
 from normscope.training._interrupts import stop_requests
 from normscope.training._loop import fit
-from normscope.training._network import build_network, build_optimizer
+from normscope.training._network import build_network, build_optimizer, memory_errors
 from normscope.training._observers import Observer
-from normscope.training._run_folder import RunFolder
+from normscope.training._progress import Progress
+from normscope.training._run_folder import RunFolder, numbered
 from normscope.training._state import TrainingState
 from normscope.training._tensorboard import TensorBoardObserver, tensorboard_is_installed
 
@@ -50,7 +45,8 @@ def dataset_of(recipe: Recipe, source: str | Path | None = None) -> Dataset:
     Raises:
         DataError: if they cannot be used.
     """
-    return load_data(source or recipe.data, valid_fraction=recipe.valid_fraction)
+    where = recipe.data if source is None else source
+    return load_data(where, valid_fraction=recipe.valid_fraction)
 
 
 def train(
@@ -58,6 +54,7 @@ def train(
     data: Dataset | str | Path | None = None,
     *,
     out: str | Path | None = None,
+    number: bool = False,
     observers: Sequence[Observer] = (),
 ) -> TrainResult:
     """Train a network by `recipe` (the article's where absent).
@@ -66,10 +63,11 @@ def train(
         recipe: what to do; its ``data`` is replaced by `data` where given.
         data: a `Dataset`, a built-in name or a path.
         out: a new folder for the record and the checkpoints; without it nothing is written.
+        number: add the first free number to `out`: ``runs/mine-1``, ``runs/mine-2``, …
         observers: they look on; the result has the same bits without them.
 
     Raises:
-        RecipeError: if the recipe does not fit the data or the machine.
+        RecipeError: if the recipe does not fit the data or the machine's memory.
         DataError: if the data cannot be used.
         RunFolderError: if `out` is taken.
         StorageError: if the disk refuses.
@@ -84,19 +82,22 @@ def train(
     recipe = recipe or Recipe()
     dataset = data if isinstance(data, Dataset) else dataset_of(recipe, data)
     recipe = recipe.model_copy(update={"data": dataset.source})
-    _check_batch_size(recipe, dataset)
+    refuse_misfit(recipe, dataset)
     device = choose_device(recipe.device)
-    with cpu_threads(recipe.threads):
+    with ExitStack() as stack:
+        stack.enter_context(cpu_threads(recipe.threads))
         run = Run(
             status="running",
             recipe=recipe,
             data=_data_record(dataset),
             environment=environment(device),
         )
-    folder = None if out is None else RunFolder(Path(out))
-    if folder:
-        folder.create(run)
-    return _continue(run, dataset, folder, observers)
+        state = _fresh_state(run)
+        if out is None:
+            return _go_on(run, state, dataset, None, observers)
+        folder = RunFolder(numbered(Path(out)) if number else Path(out))
+        stack.enter_context(folder.begun(run))
+        return _go_on(run, state, dataset, folder, observers)
 
 
 def resume(
@@ -120,63 +121,79 @@ def resume(
         TrainingInterruptedError: after Ctrl-C.
     """
     folder = RunFolder(Path(path))
-    run = Run.load(folder.path)
-    if run.status == "complete":
-        msg = f"{path}: this run is complete. Look at it with `normscope test {path}`."
-        raise RunFolderError(msg)
+    run = unfinished_run(path)
     dataset = data if isinstance(data, Dataset) else dataset_of(run.recipe, data)
-    if fingerprint(dataset) != run.data.fingerprint:
-        msg = (
-            f"{dataset.source}: these are not the data that {path} was trained on so far (their "
-            "fingerprints differ). Pass the same data with --data, or start a new run."
-        )
-        raise DataError(msg)
-    return _continue(run, dataset, folder, observers)
+    refuse_other_data(run, dataset, fingerprint(dataset))
+    with cpu_threads(run.recipe.threads), folder.locked():
+        return _go_on(run, _fresh_state(run), dataset, folder, observers)
+
+
+def unfinished_run(path: str | Path) -> Run:
+    """The record of a run that can be resumed.
+
+    Raises:
+        RunFolderError: if `path` holds no run, or a complete one.
+    """
+    run = Run.load(path)
+    if run.status == "complete":
+        msg = f"{path}: this run is complete. Look at it with `normscope test {quote(str(path))}`."
+        raise RunFolderError(msg)
+    return run
 
 
 def test_run(path: str | Path, data: Dataset | str | Path | None = None) -> TestScores:
     """Test the network of a run folder again, under three kinds of statistics.
 
+    The population statistics are those of the run's own training set, also where other data are
+    tested; classes are matched by their order.
+
     Args:
         path: the run folder; the newest checkpoint is tested, also of an unfinished run.
-        data: other data than the run's, or where they are now.
+        data: other data than the run's, or where the run's are now.
 
     Raises:
         RunFolderError: if there is no run, or no checkpoint that can be read.
         DataError: if the data cannot be used, or have images or classes of another kind.
     """
-    run = Run.load(Path(path))
+    run = Run.load(path)
     network = RunFolder(Path(path)).load_network(run)
     dataset = data if isinstance(data, Dataset) else dataset_of(run.recipe, data)
-    _refuse_other_kind(run, dataset)
-    device = choose_device("auto")
-    with cpu_threads(run.recipe.threads):
-        rows = (Rows.of(split, device) for split in (dataset.train, dataset.test))
-        train_rows, test_rows = rows
-        return test_scores(network.to(device), train=train_rows, test=test_rows)
+    refuse_other_kind(run, dataset)
+    trained_on = dataset
+    if fingerprint(dataset) != run.data.fingerprint:
+        trained_on = dataset_of(run.recipe)
+        refuse_other_data(run, trained_on, fingerprint(trained_on))
+    device = choose_device("auto" if run.recipe.device == "cuda" else run.recipe.device)
+    with cpu_threads(run.recipe.threads), memory_errors():
+        return test_scores(
+            network.to(device),
+            train=Rows.of(trained_on.train, device),
+            test=Rows.of(dataset.test, device),
+        )
 
 
-def _continue(
-    run: Run, dataset: Dataset, folder: RunFolder | None, observers: Sequence[Observer]
+def _go_on(
+    run: Run,
+    state: TrainingState,
+    dataset: Dataset,
+    folder: RunFolder | None,
+    observers: Sequence[Observer],
 ) -> TrainResult:
     """Train from wherever the folder's newest checkpoint stands to the end, and test."""
-    device = choose_device(run.recipe.device)
+    device = state.losses.device
+    progress = Progress(run, state, folder)
     with ExitStack() as stack:
-        stack.enter_context(cpu_threads(run.recipe.threads))
-        if folder:
-            stack.enter_context(folder.locked())
+        # Without a folder there is nothing to save to, and Ctrl-C is Python's own.
         stop = stack.enter_context(stop_requests()) if folder else _never
-        state = _fresh_state(run, device)
-        if folder:
-            run = _taken_up(run, state, folder, device)
-            observers = [*observers, *_tensorboard(folder)]
-        writer = _Writer(run, state, folder)
+        stack.enter_context(memory_errors())
+        progress.take_up(environment(device))
         train_rows, valid, test = (
             Rows.of(split, device) for split in (dataset.train, dataset.valid, dataset.test)
         )
+        observers = [*observers, *_tensorboard(folder)]
         for observer in observers:
-            observer.on_start(writer.run, state.steps_per_epoch)
-            stack.callback(_end, observer, writer)
+            observer.on_start(progress.run, state.steps_per_epoch)
+            stack.callback(_end, observer, progress)
         try:
             complete = fit(
                 state,
@@ -184,144 +201,48 @@ def _continue(
                 train=train_rows,
                 valid=valid,
                 observers=observers,
-                save=writer.save,
+                save=progress.save,
                 stop=stop,
             )
         except DivergenceError as error:
-            writer.write("diverged", note=str(error))
-            raise DivergenceError(_with_advice(error, writer)) from None
+            raise progress.diverged(error) from None
         if not complete:
-            writer.write("interrupted", note=f"Interrupted {_place(state)}.")
-            msg = f"Stopped {_place(state)}, and saved."
-            raise TrainingInterruptedError(msg)
+            raise progress.interrupted()
         scores = test_scores(state.network, train=train_rows, test=test)
-        writer.write("complete", test=scores)
-        return TrainResult(state.network.eval(), writer.run, folder.path if folder else None)
+        progress.write("complete", test=scores)
+        return TrainResult(state.network.eval(), progress.run, folder.path if folder else None)
 
 
-class _Writer:
-    """Keeps the record true to the state, and both on disk where there is a folder."""
-
-    def __init__(self, run: Run, state: TrainingState, folder: RunFolder | None) -> None:
-        self.run = run
-        self._state = state
-        self._folder = folder
-
-    def save(self) -> None:
-        """A checkpoint first, then the record: a record never promises what is not there."""
-        if self._folder:
-            self._folder.save(self._state)
-        self.write("running")
-
-    def write(
-        self, status: Status, *, note: str | None = None, test: TestScores | None = None
-    ) -> None:
-        """Bring the record up to date."""
-        self.run = self.run.model_copy(
-            update={
-                "status": status,
-                "epochs": tuple(self._state.epochs),
-                "notes": self.run.notes + ((note,) if note else ()),
-                "test": test,
-            }
-        )
-        if self._folder:
-            self._folder.write_run(self.run)
-
-
-def _end(observer: Observer, writer: _Writer) -> None:
+def _end(observer: Observer, progress: Progress) -> None:
     """Tell an observer that it is over, with the record as it then is."""
-    observer.on_end(writer.run)
+    observer.on_end(progress.run)
 
 
 def _never() -> bool:
-    """Without a folder to save to, Ctrl-C is Python's own."""
     return False
 
 
-def _fresh_state(run: Run, device: torch.device) -> TrainingState:
+def _fresh_state(run: Run) -> TrainingState:
     """The state before the first step, from the recipe and its seed alone."""
+    device = choose_device(run.recipe.device)
     height, width = run.data.image_size
-    network = build_network(run.recipe, inputs=height * width, classes=len(run.data.classes))
-    network.to(device)
-    return TrainingState.fresh(
-        network,
-        build_optimizer(network, run.recipe),
-        steps=run.data.train_rows // run.recipe.batch_size,
-        device=device,
-    )
+    with memory_errors():
+        network = build_network(
+            run.recipe, inputs=height * width, classes=len(run.data.classes)
+        ).to(device)
+        return TrainingState.fresh(
+            network,
+            build_optimizer(network, run.recipe),
+            steps=run.data.train_rows // run.recipe.batch_size,
+            device=device,
+        )
 
 
-def _taken_up(run: Run, state: TrainingState, folder: RunFolder, device: torch.device) -> Run:
-    """Fill `state` from the folder, and note in the record where and on what it goes on."""
-    folder.restore(state)
-    folder.write_recipe(run.recipe)
-    notes = run.notes
-    here = environment(device)
-    if state.epochs or state.step:
-        notes += (f"Resumed {_place(state)}.",)
-        if here != run.environment:
-            before = run.environment.model_dump_json()
-            notes += (f"Resumed in another environment than {before}: the bits may differ.",)
-    return run.model_copy(
-        update={
-            "status": "running",
-            "epochs": tuple(state.epochs),
-            "environment": here,
-            "notes": notes,
-        }
-    )
-
-
-def _tensorboard(folder: RunFolder) -> list[Observer]:
-    """The event files' writer, where its extra is installed."""
-    if not tensorboard_is_installed():
+def _tensorboard(folder: RunFolder | None) -> list[Observer]:
+    """The event files' writer, where there is a folder and its extra is installed."""
+    if folder is None or not tensorboard_is_installed():
         return []
     return [TensorBoardObserver(folder.path / "tensorboard")]
-
-
-def _place(state: TrainingState) -> str:
-    """Where a training stands, in words."""
-    if state.step:
-        return f"in epoch {state.epoch} after step {state.step} of {state.steps_per_epoch}"
-    return f"after epoch {len(state.epochs)}"
-
-
-def _with_advice(error: DivergenceError, writer: _Writer) -> str:
-    """What was seen, what is kept, and what to try."""
-    recipe = writer.run.recipe
-    kept = (
-        f"The last good checkpoint, after epoch {len(writer.run.epochs)}, is kept. "
-        if writer.run.epochs
-        else ""
-    )
-    return (
-        f"{error} {kept}Try a smaller --learning-rate (it was {recipe.learning_rate:g}), "
-        f"a larger --eps (it was {recipe.eps:g}), or --weights scaled."
-    )
-
-
-def _check_batch_size(recipe: Recipe, dataset: Dataset) -> None:
-    """Refuse a batch that the training set cannot fill once."""
-    rows = len(dataset.train)
-    if recipe.batch_size > rows:
-        msg = (
-            f"batch_size is {recipe.batch_size}, but {dataset.name} has only {rows} training rows. "
-            f"Use --batch-size {rows} or less."
-        )
-        raise RecipeError(msg)
-
-
-def _refuse_other_kind(run: Run, dataset: Dataset) -> None:
-    """Refuse data whose images or classes the network cannot take."""
-    size = dataset.train.images.shape[1:]
-    if size != run.data.image_size or len(dataset.classes) != len(run.data.classes):
-        height, width = run.data.image_size
-        msg = (
-            f"{dataset.source}: images of {size[0]} x {size[1]} in {len(dataset.classes)} classes, "
-            f"but the run's network takes {height} x {width} in {len(run.data.classes)}."
-        )
-        raise DataError(msg)
 
 
 def _data_record(dataset: Dataset) -> DataRecord:
