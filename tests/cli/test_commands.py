@@ -1,7 +1,9 @@
 """The commands as a person types them: what they print, and how they exit."""
 
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -127,8 +129,92 @@ def test_json_is_run_json_and_nothing_else(
     assert scores == json.loads(answer.out)["test"]
 
 
-def test_resume_takes_no_other_options(normscope_: Callable[..., Answer]) -> None:
-    assert_one_sentence(normscope_("train", "--resume", "r", "--epochs", 5), 2, "own recipe")
+@pytest.mark.parametrize(
+    "other", [("--epochs", 5), ("--recipe", "a"), ("--out", "b"), ("--write-recipe", "c")]
+)
+def test_resume_takes_no_other_options(
+    normscope_: Callable[..., Answer], other: tuple[str, object]
+) -> None:
+    assert_one_sentence(normscope_("train", "--resume", "r", *other), 2, f"recipe; {other[0]} can")
+
+
+def test_divergence_is_a_sentence_and_exits_with_1(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_(
+        "train", "--data", tiny_file, *SMALL, "--norm", "none", "--lr", "1e38", "-q", "--out", "r"
+    )
+    assert_one_sentence(answer, 1, "Try a smaller --learning-rate .it was 1e.38.")
+    assert Run.load("r").status == "diverged"
+
+
+@pytest.mark.parametrize("name", ["a[/x]b", "a[red]b:car:", "my run", "ü→"])
+def test_names_are_printed_as_they_are_and_as_a_shell_takes_them(
+    tiny_file: Path, normscope_: Callable[..., Answer], name: str
+) -> None:
+    answer = normscope_("train", "--data", tiny_file, *SMALL, "--out", name)
+    assert answer.code == 0, answer
+    assert f"normscope test {shlex.quote(name)}\n" in answer.out
+    assert normscope_("test", name).code == 0
+    record = normscope_("train", "--data", tiny_file, *SMALL, "--out", f"{name}2", "--json").out
+    assert json.loads(record) == json.loads(Path(f"{name}2", "run.json").read_text())
+
+
+def test_a_terminal_that_lacks_the_characters_gets_question_marks(tiny_file: Path) -> None:
+    done = in_a_process("train", "--data", tiny_file, *SMALL, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "36 ? 12 ? 8 ? 3" in done.stdout
+
+
+def test_a_name_that_is_no_text_is_a_sentence() -> None:
+    done = in_a_process("train", "--data", "b\udcff.npz")
+    assert done.returncode == 2
+    assert "not valid UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_does_not_stop_the_training(tiny_file: Path) -> None:
+    """`normscope train | head -1`: what is left of the output goes nowhere, the run is saved."""
+    command = [sys.executable, "-m", "normscope", "train", "--data", str(tiny_file), *SMALL]
+    with subprocess.Popen([*command, "--out", "r"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 0
+    assert Run.load("r").status == "complete"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_output_that_is_full_is_a_sentence(tiny_file: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = in_a_process("train", "--data", tiny_file, *SMALL, stdout=full)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_before_anything_was_trained_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, normscope_: Callable[..., Answer]
+) -> None:
+    from normscope import training
+
+    monkeypatch.setattr(training, "dataset_of", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert_one_sentence(normscope_("train"), 130, "Stopped at once")
+    assert not list(Path().iterdir())
+
+
+def in_a_process(
+    *arguments: object, stdout: object = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person's shell does."""
+    return subprocess.run(
+        [sys.executable, "-m", "normscope", *map(str, arguments)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+        env=os.environ | environment,
+    )
 
 
 def test_an_unfinished_run_is_resumed_by_the_command_that_was_printed(
@@ -252,6 +338,11 @@ def test_test_on_data_of_another_kind_is_refused(
     ("words", "code", "says"),
     [
         (["train", "--data", "nowhere.pickle"], 2, "nowhere.pickle"),
+        (["train", "--data", ""], 2, "data: .*at least 1 character"),
+        (["train", "--hidden", "1000000,1000000"], 2, "not enough memory"),
+        (["train", "--threads", "100000"], 2, "threads: .*256"),
+        (["train", "--seed", "-1"], 2, "seed"),
+        (["train", "--resume", "nowhere", "--data", ""], 2, "no run here"),
         (["train", "--epochs", "0"], 2, "epochs"),
         (["train", "--recipe", "nowhere.toml"], 2, "nowhere.toml"),
         (["train", "--hidden", "10,x"], 2, "--hidden"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from normscope._errors import NormscopeError
+from normscope._errors import InputError, NormscopeError
 from normscope._version import __version__
 from normscope.cli import _console, predict, test, train
 
@@ -21,10 +21,12 @@ app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
 
+_INTERRUPTED = 130
+
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback form
     if wanted:
-        _console.out.print(f"normscope {__version__}", highlight=False)
+        _console.say(f"normscope {__version__}")
         raise typer.Exit
 
 
@@ -40,13 +42,38 @@ def _options(
     """Train networks with batch normalization, and see what it does inside them."""
 
 
-def main() -> None:
-    """Run a command; an error of ours becomes one sentence and its exit code."""
+def run() -> None:
+    """Run a command; an error of ours becomes one sentence and its exit code.
+
+    Raises:
+        KeyboardInterrupt: after a Ctrl-C that no command answered.
+        SystemExit: with the exit code, as every command ends.
+    """
+    _console.use_what_the_terminal_can_show()
     try:
+        _refuse_undecodable(sys.argv[1:])
         app()
     except NormscopeError as error:
-        _console.print_error(error)
+        _console.say_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _console.print_error("Stopped at once; what had been saved before is intact.")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer's answer to a Ctrl-C that it caught
+            raise KeyboardInterrupt from None
+        raise
+    except OSError as error:
+        _console.say_error(f"{error.filename or 'The output'}: {error.strerror or error}.")
+        sys.exit(1)
+
+
+def _refuse_undecodable(words: list[str]) -> None:
+    """Refuse names that are not text: no record, which is JSON, could hold them.
+
+    Raises:
+        InputError: naming the word.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            msg = f"{word!a}: this name is not valid UTF-8. Rename the file or folder."
+            raise InputError(msg) from None

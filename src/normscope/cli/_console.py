@@ -1,18 +1,41 @@
-"""Where the commands print: results to standard output, everything else to standard error."""
+"""Where the commands print: results to standard output, errors to standard error.
+
+Nothing is read as markup: file names may hold brackets and colons.
+"""
+
+import io
+import os
+import sys
 
 from rich.console import Console
 from rich.text import Text
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+
+class _PatientConsole(Console):
+    """A console whose reader may leave (``normscope train | head``): the work goes on unseen."""
+
+    def on_broken_pipe(self) -> None:
+        """Print into nothing from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_error(error: Exception | str) -> None:
-    """One sentence in plain words; markup characters in file names stay as they are."""
-    message = Text.assemble(("error: ", "bold red"), str(error))
-    err.print(message, soft_wrap=True, highlight=False)
+out = _PatientConsole(soft_wrap=True, markup=False, emoji=False, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
 
-def print_json(content: str) -> None:
-    """A JSON document, for a program to read: no colour, no wrapping."""
-    out.print(content, soft_wrap=True, highlight=False, markup=False)
+def say(text: str | Text = "", *, style: str | None = None) -> None:
+    """Print a line of a result."""
+    out.print(text, style=style)
+
+
+def say_error(error: Exception | str) -> None:
+    """Print one sentence to standard error."""
+    _err.print(Text.assemble(("error: ", "bold red"), str(error)))
+
+
+def use_what_the_terminal_can_show() -> None:
+    """Where the terminal's encoding lacks a character, print a question mark, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

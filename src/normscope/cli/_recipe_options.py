@@ -22,11 +22,8 @@ def takes_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     options = [_option(name) for name in Recipe.model_fields]
 
     def wrapper(**arguments: Any) -> None:
-        named = {
-            name: arguments.pop(name) for name in Recipe.model_fields if arguments[name] is not None
-        }
-        unnamed = set(Recipe.model_fields) & set(arguments)
-        command(**{k: v for k, v in arguments.items() if k not in unnamed}, **named)
+        fields = Recipe.model_fields
+        command(**{k: v for k, v in arguments.items() if k not in fields or v is not None})
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *options]}
@@ -34,11 +31,17 @@ def takes_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+def flag(name: str) -> str:
+    """A field's name as it is typed: ``learning_rate`` is ``--learning-rate``."""
+    return "--" + name.replace("_", "-")
+
+
 def _option(name: str) -> inspect.Parameter:
     """One recipe field as an optional keyword of a typer command."""
     field = Recipe.model_fields[name]
-    flag = "--" + name.replace("_", "-")
-    flags = [f"{flag}/--no-{name.replace('_', '-')}"] if field.annotation is bool else [flag]
+    flags = [flag(name)]
+    if field.annotation is bool:
+        flags = [f"{flag(name)}/{flag('no_' + name)}"]
     is_widths = name == "hidden"
     default = _widths_text(field.default) if is_widths else field.default
     option = typer.Option(

@@ -1,6 +1,6 @@
 """What a person sees while a network trains, and at the end."""
 
-from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +16,7 @@ _EXPLAINED = {
     "population": "exact, over the training set, layer by layer",
     "batch": "the test set's own: not a fair test",
 }
+_WIDE_ENOUGH = 74
 
 
 class TrainingDisplay:
@@ -42,14 +43,13 @@ class TrainingDisplay:
         height, width = run.data.image_size
         widths = " → ".join(map(str, [height * width, *recipe.hidden, len(run.data.classes)]))
         self._console.print(
-            f"[bold]{widths}[/], norm [bold]{recipe.norm}[/], weights {recipe.weights}\n"
+            f"{widths}, norm {recipe.norm}, weights {recipe.weights}\n"
             f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}, seed {recipe.seed}, "
             f"{run.environment.device}, threads {run.environment.threads}",
-            highlight=False,
         )
-        self._console.print(_HEADER, style="dim", highlight=False)
+        self._console.print(_HEADER, style="dim")
         for record in run.epochs:
-            self._console.print(_line(record), style="dim", highlight=False)
+            self._console.print(_line(record), style="dim")
         self._task = self._progress.add_task(
             "training",
             total=recipe.epochs * steps_per_epoch,
@@ -66,7 +66,7 @@ class TrainingDisplay:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line."""
-        self._progress.console.print(_line(record), highlight=False)
+        self._progress.console.print(_line(record))
 
     def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's
         """Take the bar away."""
@@ -85,38 +85,39 @@ def _line(record: EpochRecord) -> str:
     )
 
 
-def print_data(dataset: Dataset) -> None:
+def say_data(dataset: Dataset) -> None:
     """The shapes of the data, and what was decided while they were read."""
     for name, split in (("train", dataset.train), ("valid", dataset.valid), ("test", dataset.test)):
-        _console.out.print(
-            f"{name:5}  images {split.images.shape}  labels {split.labels.shape}", highlight=False
-        )
+        _console.say(f"{name:5}  images {split.images.shape}  labels {split.labels.shape}")
     for note in dataset.notes:
-        _console.out.print(f"note: {note}", style="dim", highlight=False, markup=False)
+        _console.say(f"note: {note}", style="dim")
 
 
-def print_scores(scores: TestScores) -> None:
+def say_scores(scores: TestScores) -> None:
     """The three test figures side by side, each with what it means."""
     table = Table(box=None, pad_edge=False)
     table.add_column("statistics")
     table.add_column("test accuracy", justify="right")
     table.add_column("loss", justify="right")
-    table.add_column("that is", style="dim")
-    for name, explained in _EXPLAINED.items():
+    explained = _console.out.width >= _WIDE_ENOUGH
+    if explained:
+        table.add_column("that is", style="dim")
+    for name, meaning in _EXPLAINED.items():
         score = getattr(scores, name)
-        table.add_row(name, f"{score.accuracy:.2f} %", f"{score.loss:.4f}", explained)
+        cells = [name, f"{score.accuracy:.2f} %", f"{score.loss:.4f}"]
+        table.add_row(*cells, *([meaning] if explained else []))
     _console.out.print()
     _console.out.print(table, soft_wrap=False)
 
 
-def print_result(run: Run, folder: Path) -> None:
+def say_result(run: Run, folder: str) -> None:
     """The final test, and where to go from here."""
-    assert run.test is not None
-    print_scores(run.test)
+    if run.test:
+        say_scores(run.test)
     seconds = sum(record.seconds for record in run.epochs)
-    _console.out.print(
-        f"\nTrained {len(run.epochs)} epochs in {seconds:.0f} s. The run is in [bold]{folder}[/]:\n"
-        f"  normscope test {folder}\n"
-        f"  normscope predict {folder} PICTURE.png",
-        highlight=False,
+    path = quote(folder)
+    _console.say(
+        f"\nTrained {len(run.epochs)} epochs in {seconds:.0f} s. The run is in {path}:\n"
+        f"  normscope test {path}\n"
+        f"  normscope predict {path} PICTURE.png"
     )

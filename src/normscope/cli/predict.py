@@ -23,9 +23,9 @@ def predict(
         import json as json_module
 
         rows = [{"image": str(p.image), "probabilities": p.probabilities} for p in predictions]
-        _console.print_json(json_module.dumps(rows, indent=2))
+        _console.say(json_module.dumps(rows, indent=2))
         return
     for prediction in predictions:
         best = list(prediction.probabilities.items())[:top]
         text = "   ".join(f"{letter} {100 * share:.1f} %" for letter, share in best)
-        _console.out.print(f"{prediction.image}: {text}", highlight=False, markup=False)
+        _console.say(f"{prediction.image}: {text}")

@@ -18,10 +18,19 @@ def test(
 ) -> None:
     """Test a run under running, population and batch statistics."""
     from normscope import training
-    from normscope.cli._training_display import print_scores
+    from normscope.cli._training_display import say_scores
+    from normscope.records import Run
 
-    scores = training.test_run(run, data)
+    record = Run.load(run)
+    dataset = training.dataset_of(record.recipe, data)
+    scores = training.test_run(run, dataset)
+    if dataset.classes != record.data.classes and not json:
+        _console.say(
+            f"note: the run's classes are {', '.join(record.data.classes)}, these data's are "
+            f"{', '.join(dataset.classes)}; they are matched by their order.",
+            style="dim",
+        )
     if json:
-        _console.print_json(scores.model_dump_json(indent=2))
+        _console.say(scores.model_dump_json(indent=2))
     else:
-        print_scores(scores)
+        say_scores(scores)

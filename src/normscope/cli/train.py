@@ -1,14 +1,19 @@
 """`normscope train`: the article's network, on built-in letters or on the user's data."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from normscope._errors import DivergenceError, InputError, TrainingInterruptedError
+from normscope._errors import InputError
 from normscope.cli import _console
-from normscope.cli._recipe_options import takes_recipe_options
+from normscope.cli._recipe_options import flag, takes_recipe_options
 from normscope.records import Recipe, storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    from normscope.data import Dataset
+    from normscope.training import Observer, TrainResult
 
 _RUNS = Path("runs")
 
@@ -21,7 +26,7 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A new folder for the run.", show_default="runs/DATA-NORM-N"),
+        typer.Option(help="A new folder for the run. Default: runs/DATA-NORM-N."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Take up the run in this folder where it stopped.")
@@ -38,61 +43,76 @@ def train(
     """Train the article's network; without options, on built-in letters.
 
     Ctrl-C finishes the step, saves, and says how to resume.
-    """  # noqa: DOC501 - typer shows this text to users
-    if resume and (recipe or out or write_recipe or set(recipe_options) - {"data"}):
-        msg = (
-            "--resume takes up a run with its own recipe: no other option changes it "
-            "(only --data, where the same data have moved)."
-        )
-        raise InputError(msg)
+    """
+    shown = _Shown(quiet=quiet, json=json)
     if resume:
-        _train(resume, None, recipe_options.get("data"), quiet=quiet or json, json=json)
+        others = {"recipe": recipe, "out": out, "write_recipe": write_recipe}
+        named = [name for name, value in others.items() if value]
+        _refuse_beside_resume([*named, *(set(recipe_options) - {"data"})])
+        _resume(resume, recipe_options.get("data"), shown)
         return
     fields = Recipe.from_toml(recipe).model_dump() if recipe else {}
     chosen = Recipe.parse(fields | recipe_options, where="the options")
     if write_recipe:
         _write_recipe(write_recipe, chosen)
     else:
-        _train(out, chosen, None, quiet=quiet or json, json=json)
+        _train(chosen, out, shown)
 
 
-def _train(
-    folder: Path | None, recipe: Recipe | None, data: str | None, *, quiet: bool, json: bool
-) -> None:
-    """Train or, without a recipe, resume; print as it goes; end with the test."""
-    from normscope import training
-    from normscope.cli._training_display import (
-        TrainingDisplay,
-        print_data,
-        print_result,
-    )
-    from normscope.records import Run
+class _Shown:
+    """What a person or a program sees of a training: everything, the folder, or the record."""
 
-    source_recipe = recipe or Run.load(folder or _RUNS).recipe
-    dataset = training.dataset_of(source_recipe, data)
-    if not quiet:
-        print_data(dataset)
-    if folder is None:
-        stem = f"{dataset.name.split('.')[0]}-{source_recipe.norm}"
-        folder = training.new_folder(_RUNS, stem)
-    observers = [] if quiet else [TrainingDisplay(_console.out)]
-    try:
-        if recipe is None:
-            result = training.resume(folder, dataset, observers=observers)
+    def __init__(self, *, quiet: bool, json: bool) -> None:
+        self._quiet, self._json = quiet or json, json
+
+    def observers(self, dataset: "Dataset") -> "list[Observer]":
+        """Show the data; what shows the training as it goes."""
+        if self._quiet:
+            return []
+        from normscope.cli._training_display import TrainingDisplay, say_data
+
+        say_data(dataset)
+        return [TrainingDisplay(_console.out)]
+
+    def result(self, result: "TrainResult") -> None:
+        """Show what came out."""
+        from normscope.cli._training_display import say_result
+
+        if self._json:
+            _console.say(result.run.model_dump_json(indent=2))
+        elif self._quiet:
+            _console.say(str(result.folder))
         else:
-            result = training.train(recipe, dataset, out=folder, observers=observers)
-    except TrainingInterruptedError as error:
-        msg = f"{error} Go on with: normscope train --resume {folder}"
-        raise TrainingInterruptedError(msg) from None
-    except DivergenceError as error:
-        msg = f"{error} What happened is in {folder / 'run.json'}."
-        raise DivergenceError(msg) from None
-    if json:
-        _console.print_json(result.run.model_dump_json(indent=2))
-    elif quiet:
-        _console.print_json(str(folder))
-    else:
-        print_result(result.run, folder)
+            say_result(result.run, str(result.folder))
+
+
+def _train(recipe: Recipe, out: Path | None, shown: _Shown) -> None:
+    """Train by a recipe into a new folder."""
+    from normscope import training
+
+    dataset = training.dataset_of(recipe)
+    stem = _RUNS / f"{dataset.name.split('.')[0]}-{recipe.norm}"
+    where, number = (stem, True) if out is None else (out, False)
+    observers = shown.observers(dataset)
+    shown.result(training.train(recipe, dataset, out=where, number=number, observers=observers))
+
+
+def _resume(folder: Path, data: str | None, shown: _Shown) -> None:
+    """Take up the run in a folder."""
+    from normscope import training
+
+    dataset = training.dataset_of(training.unfinished_run(folder).recipe, data)
+    shown.result(training.resume(folder, dataset, observers=shown.observers(dataset)))
+
+
+def _refuse_beside_resume(names: list[str]) -> None:
+    """A resumed run keeps its recipe: an option that would change it is refused, not ignored."""
+    if names:
+        msg = (
+            f"--resume takes up a run with its own recipe; {', '.join(map(flag, sorted(names)))} "
+            "cannot change it. Only --data goes with it, where the same data have moved."
+        )
+        raise InputError(msg)
 
 
 def _write_recipe(path: Path, recipe: Recipe) -> None:
@@ -102,6 +122,5 @@ def _write_recipe(path: Path, recipe: Recipe) -> None:
         raise InputError(msg)
     with storage_errors(path):
         write_atomically(path, recipe.to_toml().encode())
-    _console.out.print(
-        f"Wrote {path}. Train by it: normscope train --recipe {path}", highlight=False
-    )
+    name = quote(str(path))
+    _console.say(f"Wrote {name}. Train by it: normscope train --recipe {name}")
