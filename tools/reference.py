@@ -45,18 +45,17 @@ What `normscope train` leaves behind:
 Nothing here is a pickle: no file can execute code when it is loaded. The learning rate and the
 order of the rows are functions of the recipe, the seed and the epoch, so they need no file.
 
-Every file takes its name in one step, after its bytes have reached the disk; a checkpoint is a
-folder that takes its name after all of its files have. So a run that is killed at any moment goes
+The record and the checkpoints take their names in one step, after their bytes have reached the disk
+(the event files do not; a resumed run writes them anew). So a run that is killed at any moment goes
 on with `normscope train --resume RUN`, and ends in the bits it would have ended in, on the same
 machine and versions.
 
 ```python
 import normscope as ns
-from safetensors.torch import load_file
 
-network = ns.load("runs/letters-batch-1")     # an MLP in eval mode
-run = ns.Run.load(Path("runs/letters-batch-1"))
-weights = load_file("runs/letters-batch-1/checkpoints/epoch-000100-step-000000/network.safetensors")
+network = ns.load("runs/letters-batch-1")       # an MLP in eval mode
+run = ns.Run.load("runs/letters-batch-1")       # the record
+run.test.running.accuracy
 ```
 
 # `run.json`

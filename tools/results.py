@@ -11,7 +11,9 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -24,6 +26,7 @@ RESULTS = ROOT / "docs" / "results.json"
 PICTURE = ROOT / "docs" / "train.svg"
 DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
 SEEDS = (0, 1, 2)
+WIDTH = 92
 SETS = {
     "letters": ("letters", 100),
     "notMNIST": (str(DATA / "notmnist" / "notMNIST.pickle.gz"), 100),
@@ -74,9 +77,10 @@ def _accuracies(runs: list[dict[str, Any]], kind: str) -> str:
 def _conditions(results: dict[str, Any]) -> str:
     environment = results["runs"][0]["environment"]
     return (
-        f"Test accuracy: median of {len(SEEDS)} seeds, and each seed's. Measured {results['date']} on "
-        f"{environment['processor']}, {environment['threads']} thread, torch {environment['torch']}, "
-        "by `./dev results`; raw values in [docs/results.json](docs/results.json)."
+        f"Test accuracy: median of {len(SEEDS)} seeds, and each seed's. Measured {results['date']} "
+        f"on {environment['processor']}, {environment['threads']} thread, torch "
+        f"{environment['torch']}, by `./dev results`; raw values in "
+        "[docs/results.json](docs/results.json)."
     )
 
 
@@ -85,32 +89,26 @@ def draw() -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from normscope.cli import _console
-    from normscope.cli.train import train as train_command
-
-    buffer = io.StringIO()
-    _console.out = Console(file=buffer, force_terminal=True, width=92, soft_wrap=True)
-    folder = ROOT / "runs" / "picture"
-    names = ("recipe", "out", "resume", "write_recipe", "quiet", "json")
-    from normscope.records import Recipe
-
-    absent = dict.fromkeys([*names, *Recipe.model_fields])
-    train_command(**(absent | {"out": folder, "quiet": False, "json": False}))
-    lines = [line for line in buffer.getvalue().splitlines() if not _is_progress(line)]
-    start = next(i for i, line in enumerate(lines) if "epoch   train loss" in line) + 1
-    shown = [*lines[: start + 5], "    ⋮", *lines[start + 95 :]]
-    text = "\n".join(["$ normscope train", *shown]).replace(str(folder), "runs/letters-batch-1")
-    recorder = Console(record=True, width=92, file=io.StringIO())
-    recorder.print(Text.from_ansi(text), soft_wrap=True)
+    recorder = Console(record=True, width=WIDTH, file=io.StringIO())
+    recorder.print(Text.from_ansi("\n".join(_terminal())), soft_wrap=True)
     svg = recorder.export_svg(title="normscope train")
     # Rich names a web font; a page of ours carries what it needs, and a terminal's font will do.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-    PICTURE.write_text(re.sub(r"Fira Code", "Menlo, Consolas, DejaVu Sans Mono", svg), "utf-8")
+    PICTURE.write_text(svg.replace("Fira Code", "Menlo, Consolas, DejaVu Sans Mono"), "utf-8")
 
 
-def _is_progress(line: str) -> bool:
-    """Whether a line is the live progress bar's, which a still picture cannot show."""
-    return "steps ·" in line or line.strip("\x1b[]?0123456789;lhKAmG \r") == ""
+def _terminal() -> list[str]:
+    """What a terminal shows of a run: the first epochs, the last, and everything around them."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "normscope", "train"]
+        environment = os.environ | {"COLUMNS": str(WIDTH), "TTY_COMPATIBLE": "1"}
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+    lines = done.stdout.splitlines()
+    epochs = [number for number, line in enumerate(lines) if re.match(r"\s*\d+   ", line)]
+    first, last = epochs[4], epochs[-4]
+    return ["$ normscope train", *lines[: first + 1], "    ⋮", *lines[last:]]
 
 
 def measure() -> dict[str, Any]:
