@@ -2,4 +2,5 @@
 
 from normscope.anatomy._modes import batch_statistics as batch_statistics
 from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layers
+from normscope.anatomy._preserved import modes_preserved as modes_preserved
 from normscope.anatomy._preserved import preserved as preserved
