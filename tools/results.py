@@ -87,10 +87,11 @@ def _conditions(results: dict[str, Any]) -> str:
 def draw() -> None:
     """A terminal picture of `normscope train`: a real run, its middle left out."""
     from rich.console import Console
-    from rich.text import Text
 
-    recorder = Console(record=True, width=WIDTH, file=io.StringIO())
-    recorder.print(Text.from_ansi("\n".join(_terminal())), soft_wrap=True)
+    recorder = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
+    for line in _terminal():
+        style = "bold green" if line.startswith("$") else "dim" if "train loss" in line else ""
+        recorder.print(line, style=style, soft_wrap=True)
     svg = recorder.export_svg(title="normscope train")
     # Rich names a web font; a page of ours carries what it needs, and a terminal's font will do.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
@@ -101,7 +102,7 @@ def _terminal() -> list[str]:
     """What a terminal shows of a run: the first epochs, the last, and everything around them."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "normscope", "train"]
-        environment = os.environ | {"COLUMNS": str(WIDTH), "TTY_COMPATIBLE": "1"}
+        environment = os.environ | {"COLUMNS": str(WIDTH)}
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=True
         )

@@ -1,5 +1,6 @@
 """`train`: its bits, its figures against derivations of their own, and what it refuses."""
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -426,10 +427,16 @@ def test_a_gpu_that_is_not_there_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation_keeps_the_mode(tiny: Dataset) -> None:
+@pytest.mark.parametrize("raises", [False, True])
+def test_evaluation_keeps_every_modules_mode(tiny: Dataset, raises: bool) -> None:
     network = build_network(SMALL, inputs=36, classes=3).train()
-    evaluate(network, Rows.of(tiny.test, torch.device("cpu")))
-    assert network.training
+    network.layers[1].norm.eval()  # frozen
+    if raises:
+        network.layers[2].register_forward_hook(lambda *_: 1 / 0)
+    modes = [module.training for module in network.modules()]
+    with pytest.raises(ZeroDivisionError) if raises else contextlib.nullcontext():
+        evaluate(network, Rows.of(tiny.test, torch.device("cpu")))
+    assert [module.training for module in network.modules()] == modes
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from normscope._shapes import Batch, ClassIndices
-from normscope.anatomy import batch_statistics, preserved
+from normscope.anatomy import batch_statistics, modes_preserved, preserved
 from normscope.data import Split
 from normscope.nn import MLP, set_population_statistics
 from normscope.records import Score, TestScores
@@ -40,17 +40,15 @@ class Rows:
 def evaluate(network: MLP, rows: Rows) -> Score:
     """Accuracy and loss on `rows`, in eval mode: under the network's running statistics.
 
-    The network is left in the mode it was in.
+    Every module is left in the mode it was in, also when the network raises.
 
     Args:
         network: anything that maps flat images to logits.
         rows: at least one.
     """
-    training = network.training
-    network.eval()
-    score = _score(network, rows, _CHUNK_ROWS)
-    network.train(training)
-    return score
+    with modes_preserved(network):
+        network.eval()
+        return _score(network, rows, _CHUNK_ROWS)
 
 
 @torch.no_grad()
