@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from normscope.data import load
 from tests.data.build import write_images, write_split_images
@@ -120,6 +120,18 @@ def test_a_moving_gif_counts_by_its_first_frame(tmp_path: Path) -> None:
     assert any("first was used" in note for note in data.notes)
 
 
+def test_images_are_turned_as_their_marks_say(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3), dtype=np.uint8)
+    folder = one_of_each(tmp_path / "set", Image.fromarray(pixels))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    sideways = Image.fromarray(np.rot90(pixels).copy())
+    save(folder / "test" / "A" / "0.png", sideways, exif=turned)
+    np.testing.assert_allclose(load(folder).test.images[0], pixels / 255 - 0.5, atol=1e-7)
+    save(folder / "test" / "A" / "0.png", sideways)
+    refusal(folder, "test/A/1.png is 3x5 pixels", "test/A/0.png is 5x3")
+
+
 def test_hidden_files_are_skipped_and_said(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "set")
     (folder / ".DS_Store").write_bytes(b"x")
@@ -205,6 +217,10 @@ def text_bomb(folder: Path) -> None:
     (folder / "A" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + text + body)
 
 
+def long_side(folder: Path) -> None:
+    Image.new("L", (1025, 1)).save(folder / "A" / "3.png")
+
+
 def float_image(folder: Path) -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "A" / "3.png", "TIFF")
 
@@ -250,16 +266,17 @@ def images_beside(folder: Path) -> None:
 
 
 DAMAGE = {
-    text_file: "A/notes.txt is no image that we read",
+    text_file: "A/notes.txt: this is not a picture that we read",
     text_file_beside: "README.txt lies beside folders of images",
-    truncated: "A/3.png is a damaged image",
-    cut_bmp: "A/3.png is a damaged image",
-    empty_file: "A/3.png is no image that we read",
+    truncated: "A/3.png is a damaged picture",
+    cut_bmp: "A/3.png is a damaged picture",
+    empty_file: "A/3.png: this is not a picture that we read",
     empty_class: "set/D holds no image",
     only_hidden_in_class: "set/D holds no image",
     nested: "A/more is not a file",
     dangling: "A/3.png is not a file",
     pipe: "A/pipe.png is not a file",
+    long_side: "A/3.png is 1025x1 pixels; more than 1024 on a side",
     bomb: "A/3.png is",
     text_bomb: "A/3.png is",
     float_image: "A/3.png has pixels of 32 bits",

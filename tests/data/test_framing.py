@@ -1,13 +1,9 @@
 """Any picture of a glyph is made to sit as the training images' glyphs do."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
-from normscope._errors import InputError
-from normscope.data import Framing, read_picture
+from normscope.data import Framing
 
 
 def glyph_l(height: int, width: int, stroke: int) -> np.ndarray:
@@ -21,12 +17,6 @@ def glyph_l(height: int, width: int, stroke: int) -> np.ndarray:
 def on_page(ink: np.ndarray, margins: tuple[int, int, int, int]) -> np.ndarray:
     top, bottom, left, right = margins
     return np.pad(ink, ((top, bottom), (left, right)))
-
-
-def save(path: Path, ink: np.ndarray, *, dark_on_light: bool) -> Path:
-    tone = (1 - ink if dark_on_light else ink) * 255
-    Image.fromarray(tone.astype(np.uint8)).save(path)
-    return path
 
 
 FILLED = Framing.of(np.stack([glyph_l(28, 28, 6), glyph_l(28, 28, 4)]) - 0.5)
@@ -55,81 +45,97 @@ def test_blank_training_images_are_no_crash() -> None:
     assert Framing.of(np.zeros((3, 8, 8), dtype=np.float32)).ink == 1
 
 
-@pytest.mark.parametrize("dark_on_light", [True, False])
 @pytest.mark.parametrize("scale", [1, 3, 40])
-def test_either_polarity_and_any_size_give_the_same_image(
-    tmp_path: Path, dark_on_light: bool, scale: int
-) -> None:
+def test_any_size_gives_the_same_image(scale: int) -> None:
     page = on_page(glyph_l(14, 14, 3), (5, 9, 12, 2)).repeat(scale, 0).repeat(scale, 1)
-    [ink] = read_picture(save(tmp_path / "l.png", page, dark_on_light=dark_on_light))
-    framed = FILLED.frame(ink, (28, 28))
+    framed = FILLED.frame(page, (28, 28))
     np.testing.assert_allclose(framed, glyph_l(28, 28, 6) - 0.5, atol=0.15)
 
 
-def test_proportions_are_kept_where_the_training_images_keep_them(tmp_path: Path) -> None:
-    page = on_page(glyph_l(100, 50, 20), (30, 30, 30, 30))
-    [ink] = read_picture(save(tmp_path / "l.png", page, dark_on_light=True))
-    framed = MARGINS.frame(ink, (28, 28)) > 127
+def box_of(framed: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, height, left and width of the ink."""
     rows, columns = np.flatnonzero(framed.any(1)), np.flatnonzero(framed.any(0))
-    assert (len(rows), len(columns)) == (20, 10)
-    assert rows[0] == 4
+    return int(rows[0]), int(np.ptp(rows)) + 1, int(columns[0]), int(np.ptp(columns)) + 1
 
 
-def test_a_glyph_that_is_cropped_tightly_is_read_both_ways(tmp_path: Path) -> None:
-    readings = read_picture(save(tmp_path / "l.png", glyph_l(28, 28, 9), dark_on_light=False))
-    assert len(readings) == 2
-    np.testing.assert_array_equal(readings[0], 1 - readings[1])
+def test_proportions_are_kept_where_the_training_images_keep_them() -> None:
+    framed = MARGINS.frame(on_page(glyph_l(100, 50, 20), (30, 30, 30, 30)), (28, 28))
+    assert box_of(framed > 127)[:2] == (4, 20)
+    assert box_of(framed > 127)[3] == 10
 
 
-@pytest.mark.parametrize("tone", [0, 255], ids=["black ink", "white ink"])
-def test_ink_on_transparency(tmp_path: Path, tone: int) -> None:
-    picture = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
-    ImageDraw.Draw(picture).rectangle((20, 10, 30, 50), fill=(tone, tone, tone, 255))
-    picture.save(tmp_path / "i.png")
-    [ink] = read_picture(tmp_path / "i.png")
-    assert ink[30, 25] == 1
-    assert ink[5, 5] == 0
+def data_set(size: tuple[int, int], glyphs: list[tuple[int, int]]) -> np.ndarray:
+    """One L of each height and width, in the middle of images of one size."""
+    return np.stack(
+        [
+            on_page(
+                glyph_l(h, w, 2),
+                (
+                    (size[0] - h) // 2,
+                    size[0] - h - (size[0] - h) // 2,
+                    (size[1] - w) // 2,
+                    size[1] - w - (size[1] - w) // 2,
+                ),
+            )
+            for h, w in glyphs
+        ]
+    )
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "CMYK", "I;16"])
-def test_every_kind_of_picture(tmp_path: Path, mode: str) -> None:
-    page = on_page(glyph_l(40, 40, 10), (10, 10, 10, 10))
-    picture = Image.fromarray((255 * page).astype(np.uint8))
-    if mode == "I;16":
-        picture = Image.fromarray((65535 * page).astype(np.uint16))
-    else:
-        picture = picture.convert(mode)
-    path = tmp_path / ("l.tif" if mode in {"CMYK", "I;16"} else "l.png")
-    picture.save(path)
-    [ink] = read_picture(path)
-    np.testing.assert_allclose(ink, page, atol=0.02)
+SHAPES = {
+    "square": ((28, 28), [(20, 8), (20, 14), (20, 20)]),
+    "tall": ((40, 20), [(24, 8), (24, 12), (24, 18)]),
+    "wide": ((20, 40), [(6, 30), (10, 30), (18, 30)]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_glyphs_of_a_data_set_that_keeps_proportions_stay_as_they_are(shape: str) -> None:
+    """The data set is its own oracle: framing one of its images gives that image."""
+    size, glyphs = SHAPES[shape]
+    images = data_set(size, glyphs)
+    framing = Framing.of(images)
+    assert not framing.stretched
+    assert framing.long_side == pytest.approx(max(glyphs[0]) / min(size))
+    for image in images:
+        np.testing.assert_allclose(framing.frame(image, size), image, atol=1e-6)
+        larger = image.repeat(7, 0).repeat(7, 1)
+        np.testing.assert_allclose(framing.frame(larger, size), image, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [(None, "no such picture"), (b"", "not a picture"), (b"\x89PNG\r\n\x1a\n12", "not a picture")],
+    ("shape", "height", "width", "expected"),
+    [
+        ("tall", 60, 30, (8, 24, 4, 12)),
+        ("tall", 30, 60, (15, 10, 0, 20)),  # 24 pixels long would be more than the 20 there are
+        ("wide", 30, 60, (2, 15, 5, 30)),
+        ("wide", 60, 30, (0, 20, 15, 10)),
+    ],
 )
-def test_what_is_no_picture_is_a_sentence(tmp_path: Path, content: bytes | None, says: str) -> None:
-    path = tmp_path / "x.png"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=says) as caught:
-        read_picture(path)
-    assert str(path) in str(caught.value)
+def test_a_glyph_of_other_proportions_stays_inside_the_image(
+    shape: str, height: int, width: int, expected: tuple[int, int, int, int]
+) -> None:
+    size, glyphs = SHAPES[shape]
+    framed = Framing.of(data_set(size, glyphs)).frame(glyph_l(height, width, 6), size)
+    assert framed.shape == size
+    assert box_of(framed > 0.25) == pytest.approx(expected, abs=1)
+    assert box_of(framed > 0.25)[1::2] == expected[1::2]
 
 
-def test_a_truncated_picture_is_a_sentence(tmp_path: Path) -> None:
-    path = save(tmp_path / "l.png", np.random.default_rng(0).random((90, 90)), dark_on_light=True)
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="not a picture"):
-        read_picture(path)
+@pytest.mark.parametrize("size", [(40, 20), (20, 40), (28, 28)])
+def test_glyphs_of_a_data_set_that_stretches_fill_its_box(size: tuple[int, int]) -> None:
+    height, width = size[0] // 2, size[1] - 4
+    framing = Framing.of(data_set(size, [(height, width)] * 5))
+    assert framing.stretched
+    assert (framing.box_height, framing.box_width) == pytest.approx((0.5, width / size[1]))
+    for glyph in [(60, 30), (30, 60), (45, 45)]:
+        framed = framing.frame(glyph_l(*glyph, 9), size)
+        assert box_of(framed > 0.25)[1::2] == (height, width)
 
 
-def test_an_empty_page_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one tone only"):
-        read_picture(save(tmp_path / "x.png", np.zeros((30, 30)), dark_on_light=True))
-
-
-def test_a_folder_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError):
-        read_picture(tmp_path)
+@pytest.mark.parametrize(("count", "seen"), [(1000, True), (1001, False), (1999, False)])
+def test_no_more_than_a_thousand_images_are_measured(count: int, seen: bool) -> None:
+    """The second image alone is brighter: it is seen where each is, not where every other is."""
+    images = np.tile(on_page(glyph_l(4, 4, 1), (1, 1, 1, 1)), (count, 1, 1))
+    images[1] *= 2
+    assert Framing.of(images).ink == (2 if seen else 1)

@@ -7,6 +7,6 @@ from normscope.data._dataset import Dataset as Dataset
 from normscope.data._dataset import Split as Split
 from normscope.data._fingerprint import fingerprint as fingerprint
 from normscope.data._framing import Framing as Framing
-from normscope.data._framing import read_picture as read_picture
+from normscope.data._ink import read_picture as read_picture
 from normscope.data._load import BUILT_IN as BUILT_IN
 from normscope.data._load import load as load

@@ -1,20 +1,14 @@
 """How glyphs sit in a data set's images, and how to make any picture sit alike."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from normscope._errors import InputError
-
-_INK = 0.25
+INK = 0.25
 """Share of the full contrast above which a pixel counts as ink."""
-
-_LONGEST_SIDE = 512
-"""Pictures are shrunk to this before they are searched for ink: a photo has millions of pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +20,8 @@ class Framing:
         ink: the value of full ink.
         box_height: the glyph's height, as a share of the image's; the data set's median.
         box_width: the glyph's width, likewise.
-        long_side: the longer of the two, likewise.
+        long_side: the glyph's longer side, as a share of the image's shorter one, both in pixels;
+            the data set's median. Above 1 where glyphs are longer than a narrow image is wide.
         stretched: whether every glyph fills the same box, whatever its own proportions.
         centred_by_mass: whether the ink's centre of mass is at the image's centre, rather than the
             ink box's.
@@ -51,7 +46,7 @@ class Framing:
             >>> framing.background, framing.ink, round(framing.box_height, 2)
             (-0.5, 0.5, 0.71)
         """
-        sample = images[:: max(1, len(images) // 1000)]
+        sample = images[:: max(1, -(-len(images) // 1000))]
         low, high = float(sample.min()), float(sample.max())
         background, ink = (low, high) if np.median(sample) < (low + high) / 2 else (high, low)
         if low == high:
@@ -60,20 +55,18 @@ class Framing:
         height, width = sample.shape[1:]
         boxes = [box for image in strength if (box := _ink_box(image))]
         sizes = np.array(
-            [
-                [(bottom - top) / height, (right - left) / width]
-                for top, bottom, left, right in boxes
-            ]
-            or [[1, 1]]
+            [[bottom - top, right - left] for top, bottom, left, right in boxes]
+            or [[height, width]]
         )
-        box_height, box_width = np.median(sizes, axis=0)
+        shares = sizes / (height, width)
+        box_height, box_width = np.median(shares, axis=0)
         return cls(
             background=background,
             ink=ink,
             box_height=float(box_height),
             box_width=float(box_width),
-            long_side=float(np.median(sizes.max(axis=1))),
-            stretched=bool(np.ptp(np.quantile(sizes, [0.1, 0.9], axis=0), axis=0).max() < 0.1),
+            long_side=float(np.median(sizes.max(axis=1))) / min(height, width),
+            stretched=bool(np.ptp(np.quantile(shares, [0.1, 0.9], axis=0), axis=0).max() < 0.1),
             centred_by_mass=_is_centred_by_mass(strength, boxes),
         )
 
@@ -98,7 +91,8 @@ class Framing:
         height, width = size
         if self.stretched:
             return max(1, round(self.box_width * width)), max(1, round(self.box_height * height))
-        scale = self.long_side * min(size) / max(glyph)
+        # A wide glyph among tall ones, in a tall image, would otherwise reach over its edges.
+        scale = min(self.long_side * min(size) / max(glyph), width / glyph[0], height / glyph[1])
         return max(1, round(glyph[0] * scale)), max(1, round(glyph[1] * scale))
 
     def _place(self, glyph: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -111,67 +105,9 @@ class Framing:
         return canvas
 
 
-def read_picture(path: str | Path) -> list[np.ndarray]:
-    """Read a picture of one glyph as its ink: float32, 0 for empty and 1 for full ink.
-
-    Which of the two tones is the ink is told by the border, which shows background. Where the
-    border shows both (a glyph that is cropped tightly), both readings are returned, the one with
-    bright ink first, for someone who knows letters to choose from.
-
-    Args:
-        path: any format that Pillow reads, any size, grey or colour, with or without transparency.
-
-    Returns:
-        One or two arrays ``[height, width]`` of the picture's own proportions.
-
-    Raises:
-        InputError: if the file is missing, is no picture, or shows only one tone.
-    """
-    grey = _read_grey(Path(path))
-    low, high = float(grey.min()), float(grey.max())
-    if high - low < 8:
-        msg = f"{path}: the picture shows one tone only; there is no letter to read."
-        raise InputError(msg)
-    bright = (grey - low) / (high - low)
-    border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
-    share_of_bright = float((border > 0.5).mean())
-    if share_of_bright < 0.1:
-        return [bright]
-    if share_of_bright > 0.9:
-        return [1 - bright]
-    return [bright, 1 - bright]
-
-
-def _read_grey(path: Path) -> np.ndarray:
-    """The picture in grey, 0 to 255, its transparent parts filled so that ink shows."""
-    try:
-        with Image.open(path) as picture:
-            picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-            if not (picture.has_transparency_data):
-                return np.asarray(picture.convert("L"), dtype=np.float32)
-            layers = picture.convert("RGBA")
-    except FileNotFoundError:
-        msg = f"{path}: there is no such picture."
-        raise InputError(msg) from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        reason = str(error).replace(str(path), "").strip(" '")
-        msg = f"{path}: this is not a picture that can be read ({reason or 'unknown format'})."
-        raise InputError(msg) from None
-    on_white = np.asarray(_over(layers, 255), dtype=np.float32)
-    on_black = np.asarray(_over(layers, 0), dtype=np.float32)
-    # White ink on transparency vanishes on white: take the ground on which more can be seen.
-    return on_white if np.std(on_white) >= np.std(on_black) else on_black
-
-
-def _over(layers: Image.Image, ground: int) -> Image.Image:
-    """A transparent picture on an even ground, in grey."""
-    canvas = Image.new("RGBA", layers.size, (ground, ground, ground, 255))
-    return Image.alpha_composite(canvas, layers).convert("L")
-
-
 def _ink_box(strength: np.ndarray) -> tuple[int, int, int, int] | None:
     """Top, bottom, left and right of the ink (half open), or None where there is none."""
-    ink = strength > _INK
+    ink = strength > INK
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if not len(rows):
         return None
@@ -194,7 +130,7 @@ def _is_centred_by_mass(strength: np.ndarray, boxes: list[tuple[int, int, int, i
     if not boxes:
         return False
     middle = np.array(strength.shape[1:]) / 2
-    inked = [image for image in strength if (image > _INK).any()]
+    inked = [image for image in strength if (image > INK).any()]
     mass = np.array([_mass_centre(image) - middle for image in inked])
     box = (
         np.array([((top + bottom) / 2, (left + right) / 2) for top, bottom, left, right in boxes])
