@@ -138,6 +138,27 @@ class BatchNorm(_BatchNorm):
             self.eps,
         )
 
+    def track(self, mean: Tensor, bessel_variance: Tensor, n: int) -> None:
+        """Let the running statistics follow a batch, as a forward in training does.
+
+        For code that normalizes by kernels of its own.
+
+        Args:
+            mean: The batch's mean, `[C]`.
+            bessel_variance: Its variance, divided by n - 1, `[C]`.
+            n: How many values each channel has in the batch, at least 2.
+
+        >>> norm = BatchNorm(1, momentum=0.5)
+        >>> norm.track(torch.tensor([2.0]), torch.tensor([5.0]), n=10)
+        >>> norm.running_mean, norm.running_var
+        (tensor([1.]), tensor([3.]))
+        """
+        if self.running_mean is None or self.running_var is None:
+            return
+        running = _Running(self.running_mean, self.running_var, self.num_batches_tracked)
+        convention = _Convention(self.momentum, self.running_variance, self.warm_up)
+        _track(running, convention, mean, bessel_variance, n)
+
     def to_torch(self) -> _BatchNorm:
         """The plain torch module that shares this layer's parameters and buffers.
 
@@ -232,15 +253,21 @@ def _normalize_and_track(
     # With a momentum of 1 the kernel leaves the batch's own mean and Bessel-corrected variance.
     mean, variance = torch.zeros_like(running.mean), torch.zeros_like(running.variance)
     y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=eps)
-    if x.numel() == 0:
-        return y
-    if not bessel:
-        n = x.numel() // x.shape[1]
-        variance = variance * ((n - 1) / n)  # not in place: backward has saved it
+    if x.numel():
+        _track(running, convention, mean, variance, x.numel() // x.shape[1])
+    return y
+
+
+def _track(
+    running: _Running, convention: _Convention, mean: Tensor, bessel_variance: Tensor, n: int
+) -> None:
+    """Let the running statistics follow those of a batch with n values per channel."""
+    variance = bessel_variance
+    if convention.running_variance == "population":
+        variance = bessel_variance * ((n - 1) / n)  # not in place: backward has saved it
     share = _share_of_the_new(running, convention)
     running.mean.lerp_(mean, share)
     running.variance.lerp_(variance, share)
-    return y
 
 
 def _share_of_the_new(running: _Running, convention: _Convention) -> Tensor | float:

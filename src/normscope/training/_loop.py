@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from normscope._errors import DivergenceError
 from normscope.records import EpochRecord, Recipe
@@ -15,6 +14,7 @@ from normscope.training._evaluation import Rows, evaluate
 from normscope.training._observers import Observer, StepView
 from normscope.training._schedule import learning_rate
 from normscope.training._state import TrainingState
+from normscope.training._steps import Step, make_step
 
 _STEPS_BETWEEN_CHECKS = 100
 """Looking at the losses waits for a GPU; within this many steps a divergence is noticed."""
@@ -43,9 +43,10 @@ def fit(
         DivergenceError: within a hundred steps after a loss, or at the end of an epoch a weight,
             buffer or moment, is not finite; what is not finite is never saved.
     """
+    step = make_step(state.network, state.optimizer, recipe.batch_size)
     while state.epoch <= recipe.epochs:
         started = time.perf_counter() - state.seconds
-        finished = _run_steps(state, recipe, train, observers, stop)
+        finished = _run_steps(state, step, recipe, train, observers, stop)
         _refuse_divergence(state)
         if not finished:
             state.seconds = time.perf_counter() - started
@@ -87,6 +88,7 @@ def row_order(seed: int, epoch: int, rows: int) -> Tensor:
 
 def _run_steps(
     state: TrainingState,
+    step: Step,
     recipe: Recipe,
     train: Rows,
     observers: Sequence[Observer],
@@ -100,18 +102,14 @@ def _run_steps(
     batches = order.split(recipe.batch_size)
     while state.step < state.steps_per_epoch:
         rows = batches[state.step]
-        images, labels = train.images[rows], train.labels[rows]
-        optimizer.zero_grad()
-        logits = network(images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            state.losses[state.step] = loss
-            state.correct += (logits.argmax(dim=1) == labels).sum()
+        images = train.images.index_select(0, rows)
+        labels = train.labels.index_select(0, rows)
+        loss, correct = step(images, labels)
+        state.losses[state.step] = loss
+        state.correct += correct
         state.step += 1
         if observers:
-            view = StepView(epoch, state.step, network, optimizer, images, labels, loss.detach())
+            view = StepView(epoch, state.step, network, optimizer, images, labels, loss)
             for observer in observers:
                 observer.on_step(view)
         if state.step % _STEPS_BETWEEN_CHECKS == 0:
