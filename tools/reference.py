@@ -58,6 +58,25 @@ run = ns.Run.load("runs/letters-batch-1")       # the record
 run.test.running.accuracy
 ```
 
+Without us, the weights are plain tensors. With `weights = "scaled"` each linear weight is divided by the
+square root of its fan-in on every use:
+
+```python
+from safetensors.numpy import load_file
+
+w = load_file("runs/letters-batch-1/checkpoints/epoch-000100-step-000000/network.safetensors")
+h = images.reshape(len(images), -1)             # float32, scaled as in training
+for i in range(6):
+    W, norm = w[f"layers.{i}.linear.weight"], f"layers.{i}.norm"
+    s1 = h @ W.T / W.shape[1] ** 0.5
+    s2 = (s1 - w[f"{norm}.running_mean"]) / (w[f"{norm}.running_var"] + 1e-10) ** 0.5
+    s3 = w[f"{norm}.weight"] * s2 + w[f"{norm}.bias"]
+    h = s3.clip(min=0)
+letters = s3.argmax(axis=1)
+```
+
+A run of the default network takes about 37 MB: two checkpoints of weights and Adam's moments.
+
 # `run.json`
 
 Version {version}. A reader refuses a version that it does not know. Numbers that are not finite are

@@ -60,6 +60,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names, for whoever presses the tab key."""
+    return __all__
+
+
 def __getattr__(name: str) -> object:
     """Import a public name from its room, and keep it.
 

@@ -23,6 +23,12 @@ def test_the_articles_widths_and_no_biases() -> None:
     assert all(layer.norm.weight.eq(1).all() for layer in network.layers)
 
 
+def test_images_are_taken_as_they_are() -> None:
+    network = MLP([12, 5, 3])
+    images = torch.randn(7, 4, 3)
+    assert torch.equal(network(images), network(images.reshape(7, 12)))
+
+
 def test_without_a_norm_every_layer_has_a_bias_of_zero() -> None:
     for scaled in (True, False):
         network = MLP([4, 3, 2], norm=None, scaled_weights=scaled)

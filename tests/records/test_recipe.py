@@ -108,6 +108,11 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, kind: str) -> 
         Recipe.from_toml(path)
 
 
+def test_in_python_a_wrong_field_is_the_same_sentence() -> None:
+    with pytest.raises(RecipeError, match="no field lr .did you mean learning_rate"):
+        Recipe(lr=0.1)  # type: ignore[call-arg]
+
+
 def test_recipes_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe().epochs = 3  # type: ignore[misc]

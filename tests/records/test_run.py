@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from normscope._errors import RecipeError, RunFolderError
 from normscope.records import DataRecord, Environment, EpochRecord, Recipe, Run, Score, TestScores
 
 
@@ -83,8 +84,16 @@ def test_numbers_that_are_not_finite_survive_as_valid_json(tmp_path: Path) -> No
     ids=str,
 )
 def test_a_record_of_another_kind_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises((ValidationError, RecipeError)):
         a_run(**changes)
+
+
+def test_a_wrong_recipe_in_a_record_is_said_with_the_file(tmp_path: Path) -> None:
+    a_run().save(tmp_path / "run.json")
+    text = (tmp_path / "run.json").read_text()
+    (tmp_path / "run.json").write_text(text.replace('"epochs": 100', '"epochs": 0'))
+    with pytest.raises(RunFolderError, match=r"run.json: .*epochs: .*got 0"):
+        Run.load(tmp_path)
 
 
 def test_the_documentation_names_every_field() -> None:

@@ -451,7 +451,7 @@ def test_event_files_hold_every_epochs_figures_once(
             file.unlink()
     run = resume(tmp_path / "run", tiny).run
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    points = [(e.step, e.value) for e in events.Scalars("valid/accuracy")]
+    points = [(e.step, e.value) for e in events.Scalars("accuracy/valid")]
     assert points == [(e.epoch, pytest.approx(e.valid_accuracy)) for e in run.epochs]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from normscope._errors import InputError, NormscopeError
+from normscope._errors import InputError, NormscopeError, TrainingInterruptedError
 from normscope._version import __version__
 from normscope.cli import _console, predict, test, train
 
@@ -53,6 +53,9 @@ def run() -> None:
     try:
         _refuse_undecodable(sys.argv[1:])
         app()
+    except TrainingInterruptedError as stopped:
+        _console.say_stopped(stopped)
+        sys.exit(stopped.exit_code)
     except NormscopeError as error:
         _console.say_error(error)
         sys.exit(error.exit_code)

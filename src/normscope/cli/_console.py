@@ -34,6 +34,11 @@ def say_error(error: Exception | str) -> None:
     _err.print(Text.assemble(("error: ", "bold red"), str(error)))
 
 
+def say_stopped(stopped: Exception) -> None:
+    """What a person asked for is no error; it begins below the terminal's own ``^C``."""
+    _err.print(f"\n{stopped}")
+
+
 def use_what_the_terminal_can_show() -> None:
     """Where the terminal's encoding lacks a character, print a question mark, not a traceback."""
     for stream in (sys.stdout, sys.stderr):

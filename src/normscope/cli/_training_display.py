@@ -17,6 +17,7 @@ _EXPLAINED = {
     "batch": "the test set's own: not a fair test",
 }
 _WIDE_ENOUGH = 74
+_HUGE = 1e4
 
 
 class TrainingDisplay:
@@ -47,6 +48,8 @@ class TrainingDisplay:
             f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}, seed {recipe.seed}, "
             f"{run.environment.device}, threads {run.environment.threads}",
         )
+        if run.notes:
+            self._console.print(run.notes[-1])
         self._console.print(_HEADER, style="dim")
         for record in run.epochs:
             self._console.print(_line(record), style="dim")
@@ -79,10 +82,15 @@ _HEADER = "epoch   train loss   train acc   valid loss   valid acc       rate   
 def _line(record: EpochRecord) -> str:
     """One epoch, under `_HEADER`."""
     return (
-        f"{record.epoch:5d}   {record.train_loss:10.4f}   {record.train_accuracy:7.2f} %"
-        f"   {record.valid_loss:10.4f}   {record.valid_accuracy:7.2f} %"
+        f"{record.epoch:5d}   {_loss(record.train_loss)}   {record.train_accuracy:7.2f} %"
+        f"   {_loss(record.valid_loss)}   {record.valid_accuracy:7.2f} %"
         f"   {record.learning_rate:8.5f}   {record.seconds:7.2f}"
     )
+
+
+def _loss(value: float) -> str:
+    """Ten characters, also where a run is about to diverge."""
+    return f"{value:10.4f}" if value < _HUGE else f"{value:10.3e}"
 
 
 def say_data(dataset: Dataset) -> None:
@@ -93,8 +101,14 @@ def say_data(dataset: Dataset) -> None:
         _console.say(f"note: {note}", style="dim")
 
 
-def say_scores(scores: TestScores) -> None:
+def say_scores(scores: TestScores, *, norm: str) -> None:
     """The three test figures side by side, each with what it means."""
+    if norm != "batch":
+        _console.say(
+            f"\ntest accuracy {scores.running.accuracy:.2f} %, loss {scores.running.loss:.4f} "
+            "(no batch norm: there are no statistics to choose)"
+        )
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("statistics")
     table.add_column("test accuracy", justify="right")
@@ -113,7 +127,7 @@ def say_scores(scores: TestScores) -> None:
 def say_result(run: Run, folder: str) -> None:
     """The final test, and where to go from here."""
     if run.test:
-        say_scores(run.test)
+        say_scores(run.test, norm=run.recipe.norm)
     seconds = sum(record.seconds for record in run.epochs)
     path = quote(folder)
     _console.say(

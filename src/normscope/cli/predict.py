@@ -1,11 +1,15 @@
 """`normscope predict RUN IMAGE...`: read pictures of letters."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from normscope._errors import InputError
 from normscope.cli import _console
+
+if TYPE_CHECKING:
+    from normscope.training import Prediction
 
 
 def predict(
@@ -15,17 +19,35 @@ def predict(
     top: Annotated[int, typer.Option(help="How many letters to print.", min=1)] = 3,
     json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
-    """Read pictures of a letter: any size, dark on light or light on dark."""
+    """Read pictures of one letter each: any size, dark on light or light on dark.
+
+    The letters are those that the run was trained on: A to J for the built-in ones.
+    """  # noqa: DOC501 - typer shows this text to users
     from normscope import training
 
-    predictions = training.predict_run(run, images)
+    reader = training.Reader(run)
+    predictions, problems = [], []
+    for image in images:
+        try:
+            predictions.append(reader.read(image))
+        except InputError as error:
+            problems.append(error)
     if json:
-        import json as json_module
+        _say_json(predictions)
+    else:
+        for prediction in predictions:
+            best = list(prediction.probabilities.items())[:top]
+            shares = "   ".join(f"{letter} {100 * share:.1f} %" for letter, share in best)
+            _console.say(f"{prediction.image}: {shares}")
+    for problem in problems:
+        _console.say_error(problem)
+    if problems:
+        raise typer.Exit(InputError.exit_code)
 
-        rows = [{"image": str(p.image), "probabilities": p.probabilities} for p in predictions]
-        _console.say(json_module.dumps(rows, indent=2))
-        return
-    for prediction in predictions:
-        best = list(prediction.probabilities.items())[:top]
-        text = "   ".join(f"{letter} {100 * share:.1f} %" for letter, share in best)
-        _console.say(f"{prediction.image}: {text}")
+
+def _say_json(predictions: "list[Prediction]") -> None:
+    """One object per picture, for a program to read."""
+    import json
+
+    rows = [{"image": str(p.image), "probabilities": p.probabilities} for p in predictions]
+    _console.say(json.dumps(rows, indent=2))

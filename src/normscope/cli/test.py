@@ -24,13 +24,17 @@ def test(
     record = Run.load(run)
     dataset = training.dataset_of(record.recipe, data)
     scores = training.test_run(run, dataset)
-    if dataset.classes != record.data.classes and not json:
+    if json:
+        _console.say(scores.model_dump_json(indent=2))
+        return
+    _console.say(
+        f"{run}: {record.status}, {len(record.epochs)} of {record.recipe.epochs} epochs; "
+        f"tested on {dataset.name}, {len(dataset.test):,} rows"
+    )
+    if dataset.classes != record.data.classes:
         _console.say(
             f"note: the run's classes are {', '.join(record.data.classes)}, these data's are "
             f"{', '.join(dataset.classes)}; they are matched by their order.",
             style="dim",
         )
-    if json:
-        _console.say(scores.model_dump_json(indent=2))
-    else:
-        say_scores(scores)
+    say_scores(scores, norm=record.recipe.norm)

@@ -118,7 +118,8 @@ class BatchNorm(_BatchNorm):
         if not 0 <= decay <= 1:
             msg = f"decay is {decay}; it is the weight of the old, and must lie between 0 and 1"
             raise InputError(msg)
-        return cls(num_features, momentum=1 - decay, **options)
+        # Rounded, so that 0.99 becomes 0.01 and not 0.010000000000000009.
+        return cls(num_features, momentum=round(1 - decay, 15), **options)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
         """Normalize the input; in training, let the running statistics follow it."""

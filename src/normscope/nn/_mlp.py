@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -146,10 +147,10 @@ class MLP(nn.Module):
         """The layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, NormalizedLayer)]
 
-    def forward(self, x: Batch) -> Logits:
-        """Map ``[batch, inputs]`` to logits ``[batch, classes]``."""
+    def forward(self, x: Float[Tensor, "batch ..."]) -> Logits:
+        """Map ``[batch, inputs]``, or images ``[batch, height, width]``, to logits."""
         *hidden, last = self.layers
-        h = x
+        h = x.flatten(1)
         for layer in hidden:
             h = F.relu(layer(h))
         logits: Tensor = last(h)

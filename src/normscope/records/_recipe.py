@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomlkit
 from pydantic import Field, ValidationError, model_validator
@@ -17,11 +17,18 @@ def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"section": section}, **limits)
 
 
+_UNNAMED = "the recipe"
+"""What an error calls a recipe that came from no file."""
+
+
 class Recipe(Record):
     """What to train, on what, and how. The defaults are the founding article's own settings.
 
     A recipe is a TOML file that a person can read and change; every field is also a flag of
     ``normscope train``.
+
+    Raises:
+        RecipeError: naming every field that is wrong, and what was seen.
 
     Example:
         >>> Recipe(norm="none", epochs=20).learning_rate
@@ -83,7 +90,10 @@ class Recipe(Record):
         0.02, "Training", "Adam's step, at the start.", gt=0, allow_inf_nan=False
     )
     constant_epochs: int = _field(
-        15, "Training", "Epochs before the rate starts to fall linearly, to 0 at the last.", ge=1
+        15,
+        "Training",
+        "Epochs before the rate starts to fall linearly, to 0 after the last.",
+        ge=1,
     )
 
     seed: int = _field(
@@ -95,6 +105,16 @@ class Recipe(Record):
     threads: int = _field(
         1, "Run", "CPU threads; the same seed and thread count give the same bits.", ge=1, le=256
     )
+
+    if not TYPE_CHECKING:  # type checkers know the fields better from the class itself
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                problems = "; ".join(_sentence(problem, type(self)) for problem in error.errors())
+                msg = f"{_UNNAMED}: {problems}."
+                raise RecipeError(msg) from None
 
     @model_validator(mode="after")
     def _warm_up_has_something_to_warm(self) -> Self:
@@ -111,10 +131,9 @@ class Recipe(Record):
             RecipeError: naming `where`, the field, what was seen, and what is allowed.
         """
         try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            problems = "; ".join(_sentence(problem, cls) for problem in error.errors())
-            msg = f"{where}: {problems}."
+            return cls(**fields)
+        except RecipeError as error:
+            msg = str(error).replace(_UNNAMED, where, 1)
             raise RecipeError(msg) from None
 
     @classmethod
@@ -128,7 +147,8 @@ class Recipe(Record):
             fields = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             msg = (
-                f"{path}: there is no such recipe. Write one with `normscope train --write-recipe`."
+                f"{path}: there is no such recipe. Write one with "
+                f"`normscope train --write-recipe {path}`."
             )
             raise RecipeError(msg) from None
         except OSError as error:
@@ -164,11 +184,14 @@ class Recipe(Record):
         return tomlkit.dumps(document)
 
 
+_ALSO_CALLED = {"lr": ["learning_rate"], "batch": ["batch_size"], "layers": ["hidden"]}
+
+
 def _sentence(problem: Any, recipe: type[Recipe]) -> str:
     """One of pydantic's problems, as a clause that names the field and what was seen."""
     name = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, recipe.model_fields, n=1)
+        near = _ALSO_CALLED.get(name) or difflib.get_close_matches(name, recipe.model_fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(recipe.model_fields)}"
         return f"there is no field {name} ({hint})"
     message = problem["msg"].removeprefix("Value error, ")

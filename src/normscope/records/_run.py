@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from normscope._errors import RunFolderError
+from normscope._errors import RecipeError, RunFolderError
 from normscope.records._base import Record
 from normscope.records._files import write_atomically
 from normscope.records._recipe import Recipe
@@ -151,12 +151,13 @@ class Run(Record):
         try:
             return cls.model_validate_json(file.read_bytes())
         except FileNotFoundError:
-            msg = (
-                f"{path}: there is no run here (no {file.name}). Train one with `normscope train`."
-            )
+            msg = f"{path}: there is no run here. Train one with `normscope train`."
             raise RunFolderError(msg) from None
         except OSError as error:
             msg = f"{file}: the run cannot be read ({error.strerror})."
+            raise RunFolderError(msg) from None
+        except RecipeError as error:
+            msg = f"{file}: this version of Normscope cannot read the run ({error})"
             raise RunFolderError(msg) from None
         except ValidationError as error:
             first = error.errors()[0]

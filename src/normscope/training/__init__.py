@@ -8,6 +8,7 @@ from normscope.training._network import build_network as build_network
 from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StepView as StepView
 from normscope.training._predict import Prediction as Prediction
+from normscope.training._predict import Reader as Reader
 from normscope.training._predict import predict_run as predict_run
 from normscope.training._run_folder import RunFolder as RunFolder
 from normscope.training._run_folder import load as load

@@ -1,6 +1,6 @@
-"""Reading a picture with a trained network."""
+"""Reading pictures with a trained network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from normscope._errors import RunFolderError
 from normscope.data import Framing, read_picture
-from normscope.nn import MLP
 from normscope.records import Run
 from normscope.training._environment import cpu_threads
 from normscope.training._run_folder import RunFolder
@@ -28,27 +27,57 @@ class Prediction:
     image: Path
     probabilities: dict[str, float]
 
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return next(iter(self.probabilities))
 
-def predict_run(path: str | Path, images: Sequence[str | Path]) -> list[Prediction]:
-    """Read pictures with the network of a run folder, in eval mode, under running statistics.
+
+class Reader:
+    """Reads pictures with the network of a run folder, in eval mode, under running statistics.
 
     Each picture is cut and scaled so that its ink sits as it does in the run's training images.
     Where its border does not tell ink from background, both readings are tried and the one that
     the network is surer of is kept.
 
+    Args:
+        path: the run folder.
+
     Raises:
         RunFolderError: if there is no run, or no checkpoint that can be read.
-        InputError: if a picture cannot be read; then none is answered.
     """
-    run = Run.load(Path(path))
-    network = RunFolder(Path(path)).load_network(run)
-    framing = _framing(run, Path(path))
-    pictures = [(Path(image), read_picture(image)) for image in images]
-    with cpu_threads(run.recipe.threads):
-        return [
-            Prediction(image, _probabilities(network, run, framing, readings))
-            for image, readings in pictures
-        ]
+
+    def __init__(self, path: str | Path) -> None:
+        self.run = Run.load(path)
+        self._network = RunFolder(Path(path)).load_network(self.run)
+        self._framing = _framing(self.run, Path(path))
+
+    @torch.no_grad()
+    def read(self, image: str | Path) -> Prediction:
+        """Read one picture.
+
+        Raises:
+            InputError: if the picture cannot be read, or shows one tone only.
+        """
+        size = self.run.data.image_size
+        framed = np.stack([self._framing.frame(ink, size) for ink in read_picture(image)])
+        with cpu_threads(self.run.recipe.threads):
+            shares = self._network(torch.from_numpy(framed)).softmax(dim=1)
+        surest = shares[shares.max(dim=1).values.argmax()].tolist()
+        ranked = sorted(zip(self.run.data.classes, surest, strict=True), key=lambda pair: -pair[1])
+        return Prediction(Path(image), dict(ranked))
+
+
+def predict_run(path: str | Path, images: str | Path | Iterable[str | Path]) -> list[Prediction]:
+    """Read one picture or several with the network of a run folder; see `Reader`.
+
+    Raises:
+        RunFolderError: if there is no run, or no checkpoint that can be read.
+        InputError: if a picture cannot be read.
+    """
+    reader = Reader(path)
+    several = [images] if isinstance(images, str | Path) else images
+    return [reader.read(image) for image in several]
 
 
 def _framing(run: Run, path: Path) -> Framing:
@@ -66,15 +95,3 @@ def _framing(run: Run, path: Path) -> Framing:
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}). Was it edited?"
         )
         raise RunFolderError(msg) from None
-
-
-@torch.no_grad()
-def _probabilities(
-    network: MLP, run: Run, framing: Framing, readings: list[np.ndarray]
-) -> dict[str, float]:
-    """Every class's probability under the surer reading, the most probable first."""
-    framed = np.stack([framing.frame(ink, run.data.image_size) for ink in readings])
-    shares = network(torch.from_numpy(framed).flatten(1)).softmax(dim=1)
-    surest = shares[shares.max(dim=1).values.argmax()].tolist()
-    ranked = sorted(zip(run.data.classes, surest, strict=True), key=lambda pair: -pair[1])
-    return dict(ranked)

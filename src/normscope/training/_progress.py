@@ -66,7 +66,7 @@ class Progress:
     def interrupted(self) -> TrainingInterruptedError:
         """Note an interruption; the error that says how to go on."""
         self.write("interrupted", f"Interrupted {self.place}.")
-        again = f" Go on with: normscope train --resume {self._folder}" if self._folder else ""
+        again = f" Go on with:\n  normscope train --resume {self._folder}" if self._folder else ""
         return TrainingInterruptedError(f"Stopped {self.place}, and saved.{again}")
 
     def diverged(self, error: DivergenceError) -> DivergenceError:
@@ -75,7 +75,9 @@ class Progress:
         recipe = self.run.recipe
         kept = f" The last good checkpoint, {self._kept}, is kept." if self._kept else ""
         where = f" The record is in {self._folder.path}." if self._folder else ""
-        return DivergenceError(
-            f"{error}{kept}{where} Try a smaller --learning-rate (it was {recipe.learning_rate:g}),"
-            f" a larger --eps (it was {recipe.eps:g}), or --weights scaled."
-        )
+        advice = [f"a smaller --learning-rate (it was {recipe.learning_rate:g})"]
+        if recipe.norm != "none":
+            advice.append(f"a larger --eps (it was {recipe.eps:g})")
+        if recipe.weights == "plain":
+            advice.append("--weights scaled")
+        return DivergenceError(f"{error}{kept}{where} Try {' or '.join(advice)}.")

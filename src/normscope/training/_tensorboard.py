@@ -12,6 +12,15 @@ def tensorboard_is_installed() -> bool:
     return importlib.util.find_spec("tensorboard") is not None
 
 
+_TAGS = {
+    "train_loss": "loss/train",
+    "valid_loss": "loss/valid",
+    "train_accuracy": "accuracy/train",
+    "valid_accuracy": "accuracy/valid",
+}
+"""Tags by which TensorBoard draws training and validation into one picture."""
+
+
 class TensorBoardObserver:
     """Writes every epoch's figures to event files under `folder`, one point per epoch."""
 
@@ -40,7 +49,7 @@ class TensorBoardObserver:
 
     def _write(self, record: EpochRecord) -> None:
         for name, value in record.model_dump(exclude={"epoch"}).items():
-            self._writer.add_scalar(name.replace("_", "/", 1), value, record.epoch)
+            self._writer.add_scalar(_TAGS.get(name, name), value, record.epoch)
         self._writer.flush()
 
     def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's

@@ -136,7 +136,10 @@ def unfinished_run(path: str | Path) -> Run:
     """
     run = Run.load(path)
     if run.status == "complete":
-        msg = f"{path}: this run is complete. Look at it with `normscope test {quote(str(path))}`."
+        msg = (
+            f"{path}: this run is complete. Look at it with `normscope test {quote(str(path))}`; "
+            "to train longer, begin a new run with more --epochs."
+        )
         raise RunFolderError(msg)
     return run
 
