@@ -212,6 +212,163 @@ def test_what_is_far_smaller_than_the_letter_is_dust(
     assert ink[10:30, 10:30].min() == 1
 
 
+# Light, frames and corners.
+
+
+def small(letter: str) -> np.ndarray:
+    """A letter with room around it; 1 where there is ink."""
+    return np.pad(drawn(letter, 100), ((20, 30), (0, 20)))
+
+
+def lit(ink: np.ndarray, *, down: float, across: float) -> np.ndarray:
+    """Ink at 0.3 of a paper on which the light falls off, noisy."""
+    y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] / np.array(ink.shape).reshape(2, 1, 1)
+    return (200 - down * y - across * x) * (1 - 0.7 * ink) + np.random.default_rng(0).normal(
+        0, 2, ink.shape
+    )
+
+
+def rotated(ink: np.ndarray, corner: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(np.uint8(200 - 150 * ink)).rotate(4, fillcolor=corner))
+
+
+def in_frame(ink: np.ndarray, thick: int = 6) -> np.ndarray:
+    return np.pad(200 - 150 * ink, thick)
+
+
+def is_framed_as(tones: np.ndarray, clean: np.ndarray, path: Path) -> bool:
+    """Whether the picture has one reading, and that is as the clean ink, framed."""
+    Image.fromarray(np.clip(tones, 0, 255).astype(np.uint8)).save(path)
+    readings = read_picture(path)
+    away = np.abs(FILLED.frame(readings[0], (28, 28)) - FILLED.frame(clean, (28, 28)))
+    return len(readings) == 1 and away.mean() < 0.08
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("letter", "ABCDEFGHJij")
+def test_light_frames_and_corners_do_not_hide_a_letter(
+    tmp_path: Path, letter: str, inverted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but I, which fills its box, as a page in a frame that is taken for ink does too."""
+    clean = small(letter)
+    turned = (200.0 - rotated(clean, 200)) / 150
+    pictures = {
+        "_evenly_lit": (lit(clean, down=40, across=70), clean),
+        "_unframed": (in_frame(clean), clean),
+        "_not_letter": (rotated(clean, 150), turned),
+    }
+    not_letter = _ink._not_letter
+    undone: dict[str, Any] = {
+        "_evenly_lit": lambda grey: grey,
+        "_unframed": lambda grey: grey,
+        "_not_letter": lambda inked, on_page: not_letter(inked, on_page=False),
+    }
+    for step, (dark_on_light, ink) in pictures.items():
+        tones = 255 - dark_on_light if inverted else dark_on_light
+        assert is_framed_as(tones, ink, tmp_path / "x.png"), step
+        with monkeypatch.context() as without:  # the control
+            without.setattr(_ink, step, undone[step])
+            assert not is_framed_as(tones, ink, tmp_path / "x.png"), step
+
+
+@pytest.mark.parametrize(("down", "across"), [(110, 0), (0, 110), (-110, 0), (0, -110), (-40, 70)])
+def test_light_is_subtracted_from_any_side(down: float, across: float) -> None:
+    """The oracle is least squares over the page."""
+    clean = small("F")
+    tones = lit(clean, down=down, across=across)
+    even = _ink._evenly_lit(tones)
+    rows, columns = np.nonzero(clean == 0)
+    plane = np.stack([rows, columns, np.ones(len(rows))], axis=1)
+    before, after = (np.linalg.lstsq(plane, t[rows, columns])[0][:2] for t in (tones, even))
+    height, width = clean.shape
+    assert np.abs(before * (height, width)).max() > 60
+    np.testing.assert_allclose(after * (height, width), 0, atol=2)
+
+
+def test_a_letter_that_touches_the_border_does_not_tilt_the_light() -> None:
+    page = np.pad(np.ones((20, 4)), ((0, 40), (20, 36)))
+    np.testing.assert_array_equal(_ink._evenly_lit(page), page)
+    slope = np.linspace(0, 0.5, 60)
+    np.testing.assert_allclose(np.ptp(_ink._evenly_lit(page + slope)[40]), 0, atol=1e-9)
+
+
+TIGHT = {
+    "L": glyph_l(28, 28, 9),
+    "F": glyph_l(28, 28, 9)[::-1],
+    "bar": np.pad(np.ones((28, 20)), ((0, 0), (0, 8))),
+    "D": np.pad(np.pad(np.zeros((14, 10)), 7, constant_values=1), ((0, 0), (0, 4))),
+}
+
+
+@pytest.mark.parametrize("glyph", TIGHT)
+@pytest.mark.parametrize("dark_on_light", [True, False])
+def test_a_tightly_cropped_glyph_keeps_every_tone(
+    tmp_path: Path, glyph: str, dark_on_light: bool
+) -> None:
+    ink = TIGHT[glyph]
+    readings = read_picture(save(tmp_path / "x.png", ink, dark_on_light=dark_on_light))
+    assert len(readings) == 2
+    np.testing.assert_array_equal(readings[dark_on_light], ink)
+    np.testing.assert_array_equal(readings[not dark_on_light], 1 - ink)
+
+
+@pytest.mark.parametrize(("top", "stays"), [(0, False), (1, True)])
+def test_what_touches_the_border_is_the_letter_s_unless_the_largest_does_not(
+    tmp_path: Path, top: int, stays: bool
+) -> None:
+    """100 pixels at the upper edge or one below it, beside 400; then beside nothing larger."""
+    page = np.zeros((100, 100), dtype=np.float32)
+    page[40:60, 40:60] = 1
+    page[top : top + 10, 10:20] = 1
+    [ink] = read_picture(save(tmp_path / "x.png", page))
+    assert bool(ink[5, 15] > 0) is stays
+    assert ink[40:60, 40:60].min() == 1
+    page[47:60, 40:60] = page[40:60, 47:60] = 0
+    page[top : top + 10, 10:20] = 1
+    [ink] = read_picture(save(tmp_path / "y.png", page))
+    np.testing.assert_array_equal(ink, page)
+
+
+NOT_FRAMED = {
+    "a bar, and nothing inside": np.pad(np.ones((50, 46)), ((5, 5), (7, 7))),
+    "a ring, less than half": np.pad(np.pad(np.zeros((24, 30)), 8, constant_values=1), 10),
+    "an L": np.pad(glyph_l(56, 56, 40), 2),
+}
+
+
+@pytest.mark.parametrize("dark_on_light", [True, False])
+@pytest.mark.parametrize("kind", NOT_FRAMED)
+def test_a_letter_on_an_even_ground_is_no_page_in_a_frame(
+    tmp_path: Path, kind: str, dark_on_light: bool
+) -> None:
+    page = NOT_FRAMED[kind]
+    [ink] = read_picture(save(tmp_path / "x.png", page, dark_on_light=dark_on_light))
+    np.testing.assert_array_equal(ink, page)
+
+
+@pytest.mark.parametrize("thick", [1, 3, 12])
+def test_a_frame_is_cut_off_and_no_more(tmp_path: Path, thick: int) -> None:
+    Image.fromarray(in_frame(small("G"), thick).astype(np.uint8)).save(tmp_path / "x.png")
+    [ink] = read_picture(tmp_path / "x.png")
+    np.testing.assert_allclose(ink, small("G"), atol=0.02)
+
+
+def test_a_page_in_a_dusty_frame_may_be_unevenly_lit(tmp_path: Path) -> None:
+    clean = small("G")
+    tones = np.pad(lit(clean, down=20, across=60), 6)
+    tones[2:4, 50:60] = tones[90:99, -3] = 200
+    assert is_framed_as(tones, clean, tmp_path / "x.png")
+
+
+def test_light_on_an_empty_page_is_a_sentence(tmp_path: Path) -> None:
+    tones = np.linspace(90, 200, 60) + np.linspace(0, 40, 60)[:, None]
+    Image.fromarray(tones.astype(np.uint8)).save(tmp_path / "x.png")
+    refused(tmp_path / "x.png", "one tone only")
+
+
+# The pieces of ink.
+
+
 def flooded(inked: np.ndarray) -> set[frozenset[tuple[int, int]]]:
     """The connected pieces, each by its pixels: a second derivation, pixel by pixel."""
     left = {(int(row), int(column)) for row, column in np.argwhere(inked)}

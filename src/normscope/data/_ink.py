@@ -19,6 +19,9 @@ _LONGEST_SIDE = 512
 _LEAST_CONTRAST = 8
 """Of 255 tones; two that are nearer to each other are one to the eye."""
 
+_FEW = 0.1
+"""The share of a border that may be of another tone where the border is said to be of one."""
+
 _SPECK = 0.04
 """A blot is a speck when its area is below this share of the largest: the dot of an i has 0.15."""
 
@@ -29,14 +32,14 @@ def read_picture(path: str | Path) -> list[np.ndarray]:
     Which of the two tones is the ink is told by the border, which shows background. Where the
     border shows both (a glyph that is cropped tightly), both readings are returned, the one with
     bright ink first, for someone who knows letters to choose from. Paper need not be white, nor
-    free of noise and specks.
+    free of noise and specks, nor evenly lit; it may have a frame, or corners of another tone.
 
     Args:
         path: a file of one of the `FORMATS`, grey or colour, of any depth, with or without
             transparency, upright or with a mark (EXIF) of how to turn it.
 
     Returns:
-        One or two arrays ``[height, width]`` of the picture's own proportions.
+        One or two arrays ``[height, width]`` of the picture's own proportions, its frame cut off.
 
     Raises:
         InputError: if the file is missing, is no picture, is damaged, larger than 64 MiB or
@@ -45,20 +48,62 @@ def read_picture(path: str | Path) -> list[np.ndarray]:
     if not str(path):
         msg = "The path of a picture is empty; name the picture's file."
         raise InputError(msg)
-    grey = _read_grey(Path(path))
-    low, high = float(grey.min()), float(grey.max())
-    if high - low < _LEAST_CONTRAST:
+    grey = _evenly_lit(_unframed(_read_grey(Path(path))))
+    if np.ptp(grey) < _LEAST_CONTRAST:
         msg = f"{shown(path)}: the picture shows one tone only, so there is no letter to read."
         raise InputError(msg)
-    middle = (low + high) / 2
-    border = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
-    share_of_bright = float((border > middle).mean())
+    middle = _middle(grey)
+    share_of_bright = float((_border(grey) > middle).mean())
     readings = []
-    if share_of_bright <= 0.9:
+    if share_of_bright <= 1 - _FEW:
         readings.append(_ink(grey, middle))
-    if share_of_bright >= 0.1:
+    if share_of_bright >= _FEW:
         readings.append(_ink(-grey, -middle))
     return readings
+
+
+def _middle(grey: np.ndarray) -> float:
+    """The tone between the darkest and the brightest."""
+    return (float(grey.min()) + float(grey.max())) / 2
+
+
+def _border(grey: np.ndarray) -> np.ndarray:
+    """The outermost pixels."""
+    return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
+
+
+def _unframed(grey: np.ndarray) -> np.ndarray:
+    """Cut off the frame, where the picture is a page in a frame: the dark rim of a scan.
+
+    The page is most of the picture, and its rows and columns are mostly not of the frame's tone.
+    What they enclose is a page if its own border is of one tone and something is on it. A letter
+    on an even ground is less of the picture, has a ragged border, or nothing inside.
+    """
+    bright = grey > _middle(grey)
+    page = bright if _border(bright).mean() < _FEW else ~bright
+    if _border(page).mean() >= _FEW or page.mean() <= 0.5:
+        return grey
+    rows = np.flatnonzero(page.mean(axis=1) > 0.5)
+    columns = np.flatnonzero(page.mean(axis=0) > 0.5)
+    inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    is_page = _border(page[inside]).mean() > 1 - _FEW and not page[inside].all()
+    return grey[inside] if is_page else grey
+
+
+def _evenly_lit(grey: np.ndarray) -> np.ndarray:
+    """Subtract the light that falls off across a page, where the border shows that it does.
+
+    The light is a plane, as steep as opposite borders differ; by the median, so that a letter may
+    touch them. Where the border does not lie in that plane, it shows more than a page: a letter
+    that is cropped tightly, or the table. Then nothing is subtracted.
+    """
+    height, width = grey.shape
+    down = np.median(grey[-1] - grey[0]) * np.linspace(-0.5, 0.5, height)
+    across = np.median(grey[:, -1] - grey[:, 0]) * np.linspace(-0.5, 0.5, width)
+    even: np.ndarray = grey - (down[:, None] + across)
+    border = _border(even)
+    stray = np.abs(border - np.median(border)) > INK * np.ptp(grey)
+    return even if stray.mean() < _FEW else grey
 
 
 def _ink(tones: np.ndarray, middle: float) -> np.ndarray:
@@ -71,19 +116,26 @@ def _ink(tones: np.ndarray, middle: float) -> np.ndarray:
     paper = np.median(tones[tones <= middle])
     full = np.quantile(tones[tones > middle], 0.75)
     ink: np.ndarray = np.clip((tones - paper) / (full - paper), 0, 1).astype(np.float32)
-    return np.where(_specks(ink > INK), np.float32(0), ink)
+    on_page = float((_border(tones) > middle).mean()) < _FEW
+    return np.where(_not_letter(ink > INK, on_page=on_page), np.float32(0), ink)
 
 
-def _specks(inked: np.ndarray) -> np.ndarray:
-    """Where the blots are that are far smaller than the largest.
+def _not_letter(inked: np.ndarray, *, on_page: bool) -> np.ndarray:
+    """Where the blots are that are dust or, on a page, that reach into it from outside.
 
-    Area tells dust from strokes of any width and parts of a letter that do not touch; a median
-    filter wipes thin strokes off too.
+    Dust is far smaller than the largest blot. Area tells it from strokes of any width and parts of
+    a letter that do not touch; a median filter wipes thin strokes off too. What reaches in from
+    outside, as corners do that a rotation left, touches the border while the largest blot does not.
     """
     blots = _blots(inked)
     areas = np.bincount(blots[inked], minlength=1)
-    specks: np.ndarray = inked & (areas[blots] < _SPECK * areas.max())
-    return specks
+    largest = areas.argmax()
+    unwanted = areas < _SPECK * areas[largest]
+    outer = np.unique(_border(blots))
+    if on_page and largest not in outer:
+        unwanted[outer[outer >= 0]] = True
+    wiped: np.ndarray = inked & unwanted[blots]
+    return wiped
 
 
 def _blots(inked: np.ndarray) -> np.ndarray:
