@@ -58,13 +58,14 @@ run = ns.Run.load("runs/letters-batch-1")       # the record
 run.test.running.accuracy
 ```
 
-Without us, the weights are plain tensors. With `weights = "scaled"` each linear weight is divided by the
-square root of its fan-in on every use:
+Without us, the weights are plain tensors. With `weights = "scaled"` a linear weight is divided by
+the square root of its fan-in on every use:
 
 ```python
 from safetensors.numpy import load_file
 
-w = load_file("runs/letters-batch-1/checkpoints/epoch-000100-step-000000/network.safetensors")
+run = "runs/letters-batch-1/checkpoints/epoch-000100-step-000000"
+w = load_file(f"{run}/network.safetensors")
 h = images.reshape(len(images), -1)             # float32, scaled as in training
 for i in range(6):
     W, norm = w[f"layers.{i}.linear.weight"], f"layers.{i}.norm"
