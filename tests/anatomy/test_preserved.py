@@ -379,8 +379,12 @@ def test_a_graph_from_before_can_still_be_differentiated() -> None:
     evaluated = model.eval()(torch.randn(5, 4)).square().sum()
     with preserved(model):
         model.train()(torch.randn(5, 4))
+    model.zero_grad()
     loss.backward()
+    assert model[0].weight.grad is not None
+    model.zero_grad()
     evaluated.backward()
+    assert model[0].weight.grad is not None
 
 
 def test_sparse_gradients_are_kept() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from normscope.nn import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 from normscope.nn._batch_norm import RunningVariance
+from normscope.stats import moments
 from tests.oracles.batch_norm import normalized_by_hand, running_by_hand
 
 PAIRS = [
@@ -331,3 +332,13 @@ class TestInputsOfEveryKind:
         norm = BatchNorm1d(3, **convention)
         (norm(torch.randn(6, 3)) * norm(torch.randn(6, 3))).sum().backward()
         assert norm.num_batches_tracked == 2
+
+
+def test_the_kernel_is_as_imprecise_on_a_whole_data_set_as_the_docstring_says() -> None:
+    """And our own moments are not: they are what population statistics are made of."""
+    x = torch.randn(100_000, 1) + 1e4
+    layer = BatchNorm(1, momentum=1.0)
+    layer(x)
+    assert layer.running_var is not None
+    assert 25 < layer.running_var.item() < 100
+    assert abs(moments(x, [0])[1].item() - 1) < 0.05
