@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from normscope.nn import BatchNorm as BatchNorm
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
+    from normscope.studies import train_many as train_many
     from normscope.training import load as load
     from normscope.training import predict_run as predict
     from normscope.training import resume as resume
@@ -41,6 +42,7 @@ _HOMES = {
     "resume": ("normscope.training", "resume"),
     "test": ("normscope.training", "test_run"),
     "train": ("normscope.training", "train"),
+    "train_many": ("normscope.studies", "train_many"),
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "resume",
     "test",
     "train",
+    "train_many",
 ]
 
 

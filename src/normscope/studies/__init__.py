@@ -1,4 +1,8 @@
-"""Ask: compare and explain, designs with paired seeds and intervals.
+"""Ask: many runs of one design; later compare and explain, with paired seeds and intervals."""
 
-The room is built and empty: studies move in with *Does it help?*.
-"""
+from normscope.studies._messages import RunProgress as RunProgress
+from normscope.studies._pool import WorkerError as WorkerError
+from normscope.studies._train_many import Plan as Plan
+from normscope.studies._train_many import RunsFailedError as RunsFailedError
+from normscope.studies._train_many import StudyRun as StudyRun
+from normscope.studies._train_many import train_many as train_many

@@ -1,9 +1,12 @@
 """Run: a recipe and data become a trained network, a record, and a folder that can be resumed."""
 
+from normscope.training._environment import choose_device as choose_device
 from normscope.training._evaluation import Rows as Rows
 from normscope.training._evaluation import Statistics as Statistics
 from normscope.training._evaluation import evaluate as evaluate
 from normscope.training._evaluation import test_scores as test_scores
+from normscope.training._fitness import refuse_misfit as refuse_misfit
+from normscope.training._interrupts import stop_requests as stop_requests
 from normscope.training._network import build_network as build_network
 from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StepView as StepView
@@ -14,8 +17,10 @@ from normscope.training._run_folder import RunFolder as RunFolder
 from normscope.training._run_folder import load as load
 from normscope.training._schedule import learning_rate as learning_rate
 from normscope.training._train import TrainResult as TrainResult
+from normscope.training._train import data_record as data_record
 from normscope.training._train import dataset_of as dataset_of
 from normscope.training._train import resume as resume
 from normscope.training._train import test_run as test_run
 from normscope.training._train import train as train
+from normscope.training._train import train_into as train_into
 from normscope.training._train import unfinished_run as unfinished_run

@@ -1,6 +1,6 @@
 """`train` and `resume`: from a recipe and data to a trained network, its record and its folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,6 +49,23 @@ def dataset_of(recipe: Recipe, source: str | Path | None = None) -> Dataset:
     return load_data(where, valid_fraction=recipe.valid_fraction)
 
 
+def data_record(dataset: Dataset) -> DataRecord:
+    """What the record keeps of the data."""
+    height, width = dataset.train.images.shape[1:]
+    return DataRecord(
+        name=dataset.name,
+        source=dataset.source,
+        fingerprint=fingerprint(dataset),
+        classes=dataset.classes,
+        image_size=(height, width),
+        train_rows=len(dataset.train),
+        valid_rows=len(dataset.valid),
+        test_rows=len(dataset.test),
+        notes=dataset.notes,
+        framing=asdict(Framing.of(dataset.train.images)),
+    )
+
+
 def train(
     recipe: Recipe | None = None,
     data: Dataset | str | Path | None = None,
@@ -83,21 +100,51 @@ def train(
     dataset = data if isinstance(data, Dataset) else dataset_of(recipe, data)
     recipe = recipe.model_copy(update={"data": dataset.source})
     refuse_misfit(recipe, dataset)
-    device = choose_device(recipe.device)
     with ExitStack() as stack:
         stack.enter_context(cpu_threads(recipe.threads))
-        run = Run(
-            status="running",
-            recipe=recipe,
-            data=_data_record(dataset),
-            environment=environment(device),
-        )
+        run = _new_run(recipe, data_record(dataset))
         state = _fresh_state(run)
         if out is None:
             return _go_on(run, state, dataset, None, observers)
         folder = RunFolder(numbered(Path(out)) if number else Path(out))
         stack.enter_context(folder.begun(run))
         return _go_on(run, state, dataset, folder, observers)
+
+
+def train_into(
+    path: Path,
+    recipe: Recipe,
+    dataset: Dataset,
+    record: DataRecord,
+    *,
+    observers: Sequence[Observer] = (),
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train into `path`, or take up what a training of the same recipe and data left there.
+
+    For whoever trains many times on data that they loaded once; the bits are those of `train`.
+
+    Args:
+        path: a new folder, or one with an unfinished run.
+        recipe: one that fits the data, and whose ``data`` is the data set's source.
+        dataset: the data.
+        record: their `data_record`.
+        observers: they look on.
+        stop: asked after every step whether to save and stop, in the place of Ctrl-C.
+
+    Raises:
+        RecipeError: if the machine's memory is too small.
+        RunFolderError: if `path` holds a complete run, another's files, or a damaged checkpoint.
+        StorageError: if the disk refuses.
+        DivergenceError: if a loss is not finite; the last good checkpoint is kept.
+        TrainingInterruptedError: after a stop.
+    """
+    folder, begun = RunFolder(path), (path / "run.json").exists()
+    with cpu_threads(recipe.threads):
+        run = unfinished_run(path) if begun else _new_run(recipe, record)
+        state = _fresh_state(run)
+        with folder.locked() if begun else folder.begun(run):
+            return _go_on(run, state, dataset, folder, observers, stop)
 
 
 def resume(
@@ -181,13 +228,15 @@ def _go_on(
     dataset: Dataset,
     folder: RunFolder | None,
     observers: Sequence[Observer],
+    stop: Callable[[], bool] | None = None,
 ) -> TrainResult:
     """Train from wherever the folder's newest checkpoint stands to the end, and test."""
     device = state.losses.device
     progress = Progress(run, state, folder)
     with ExitStack() as stack:
-        # Without a folder there is nothing to save to, and Ctrl-C is Python's own.
-        stop = stack.enter_context(stop_requests()) if folder else _never
+        if stop is None:
+            # Without a folder there is nothing to save to, and Ctrl-C is Python's own.
+            stop = stack.enter_context(stop_requests()) if folder else _never
         stack.enter_context(memory_errors())
         progress.take_up(environment(device))
         train_rows, valid, test = (
@@ -225,6 +274,12 @@ def _never() -> bool:
     return False
 
 
+def _new_run(recipe: Recipe, record: DataRecord) -> Run:
+    """The record of a run that is about to begin, here and now."""
+    here = environment(choose_device(recipe.device))
+    return Run(status="running", recipe=recipe, data=record, environment=here)
+
+
 def _fresh_state(run: Run) -> TrainingState:
     """The state before the first step, from the recipe and its seed alone."""
     device = choose_device(run.recipe.device)
@@ -246,20 +301,3 @@ def _tensorboard(folder: RunFolder | None) -> list[Observer]:
     if folder is None or not tensorboard_is_installed():
         return []
     return [TensorBoardObserver(folder.path / "tensorboard")]
-
-
-def _data_record(dataset: Dataset) -> DataRecord:
-    """What the record keeps of the data."""
-    height, width = dataset.train.images.shape[1:]
-    return DataRecord(
-        name=dataset.name,
-        source=dataset.source,
-        fingerprint=fingerprint(dataset),
-        classes=dataset.classes,
-        image_size=(height, width),
-        train_rows=len(dataset.train),
-        valid_rows=len(dataset.valid),
-        test_rows=len(dataset.test),
-        notes=dataset.notes,
-        framing=asdict(Framing.of(dataset.train.images)),
-    )

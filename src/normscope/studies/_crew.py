@@ -1,0 +1,39 @@
+"""Who trains what: how many processes, and which run first."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from normscope._errors import InputError
+from normscope.records import Recipe, Run
+from normscope.studies._cores import usable_cores
+from normscope.studies._messages import Task
+from normscope.training import choose_device
+
+
+def crew_size(recipes: Sequence[Recipe], wanted: int | None) -> int:
+    """How many processes train by `recipes`: `wanted`, or one for every core that a run can have.
+
+    This is the one place that decides it. Runs on a GPU get one process, for they would only take
+    turns there; a program that trains all of them in one batch would be chosen here.
+
+    Raises:
+        InputError: if `wanted` is not a whole number from 1.
+    """
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        msg = f"workers is {wanted!r}; give a whole number from 1, or nothing for every core."
+        raise InputError(msg)
+    if wanted is None and any(choose_device(recipe.device).type != "cpu" for recipe in recipes):
+        wanted = 1
+    threads = max((recipe.threads for recipe in recipes), default=1)
+    return min(wanted or max(1, usable_cores() // threads), len(recipes))
+
+
+def work_left(task: Task, begun: Run | None) -> int:
+    """How much there is to compute: epochs times rows times weights.
+
+    The longest run begins first; begun last, it would leave the other cores idle at the end.
+    """
+    height, width = task.record.image_size
+    widths = [height * width, *task.recipe.hidden, len(task.record.classes)]
+    epochs = task.recipe.epochs - (len(begun.epochs) if begun else 0)
+    return epochs * task.record.train_rows * sum(a * b for a, b in pairwise(widths))

@@ -1,0 +1,54 @@
+"""What a worker process and its employer say to each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from normscope.records import DataRecord, Recipe
+
+RunStatus = Literal["running", "complete", "diverged", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to train, or to take up where it stopped.
+
+    Attributes:
+        name: what people call the run.
+        recipe: one that fits the data.
+        folder: where it goes, or stands unfinished.
+        data: which of the shared data sets, counted from 0.
+        record: what the run's record says of the data.
+    """
+
+    name: str
+    recipe: Recipe
+    folder: Path
+    data: int
+    record: DataRecord
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where one run of many stands.
+
+    Attributes:
+        name: the run's; its folder is called the same.
+        epoch: finished epochs.
+        epochs: those that the recipe asks for.
+        valid_accuracy: percent, after the last finished epoch; None before the first.
+        status: ``running`` while it trains; each of the others is said once, at the end.
+        message: why it did not complete, as a sentence.
+    """
+
+    name: str
+    epoch: int
+    epochs: int
+    valid_accuracy: float | None
+    status: RunStatus
+    message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be heard of the run."""
+        return self.status != "running"

@@ -1,0 +1,227 @@
+"""`train_many`: many trainings at once, each of them an ordinary run folder."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from normscope._errors import NormscopeError, TrainingInterruptedError
+from normscope.data import Dataset
+from normscope.nn import MLP
+from normscope.records import Recipe, Run
+from normscope.studies._cores import usable_cores
+from normscope.studies._crew import crew_size, work_left
+from normscope.studies._messages import RunProgress, Task
+from normscope.studies._names import named
+from normscope.studies._pool import train_in_workers
+from normscope.studies._shared_data import SharedDataset, shared
+from normscope.studies._study_folder import begun_run, claimed, is_finished
+from normscope.training import data_record, dataset_of, load, refuse_misfit, stop_requests
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One of many runs, as it ended.
+
+    Attributes:
+        name: what tells it from the others; its folder is called the same.
+        run: the record, as in ``run.json``; its status is ``complete`` or ``diverged``.
+        folder: where it is.
+    """
+
+    name: str
+    run: Run
+    folder: Path
+
+    @cached_property
+    def network(self) -> MLP:
+        """The newest checkpoint's network, on the CPU, in eval mode; read when first asked for.
+
+        Raises:
+            RunFolderError: if the run diverged before its first checkpoint.
+        """
+        return load(self.folder)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done.
+
+    Attributes:
+        runs: how many there are in all.
+        kept: of these, finished by an earlier call.
+        resumed: of these, begun by an earlier call, and now taken up.
+        workers: processes that train, each one run at a time.
+        cores: those that this process may use.
+    """
+
+    runs: int
+    kept: int
+    resumed: int
+    workers: int
+    cores: int
+
+
+class RunsFailedError(NormscopeError):
+    """Some of many runs came to no end; the others did, and are kept.
+
+    Attributes:
+        failures: why, by the run's name.
+    """
+
+    def __init__(self, message: str, failures: dict[str, str]) -> None:
+        super().__init__(message)
+        self.failures = failures
+
+
+def train_many(
+    recipes: Sequence[Recipe] | Mapping[str, Recipe],
+    data: Dataset | str | Path | None = None,
+    *,
+    out: str | Path,
+    workers: int | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> list[StudyRun]:
+    """Train by every recipe, several at once; each run ends in the bits that `train` gives.
+
+    Called again with the same `out`, it keeps the runs that are finished, takes up those that are
+    not, and begins those that are missing: after Ctrl-C, after a power cut, or with more recipes.
+    A run that diverged is finished; that is its result.
+
+    Args:
+        recipes: in any order; a mapping gives the runs names of its own.
+        data: a `Dataset`, a built-in name or a path, in the place of the recipes' own.
+        out: the folder of the runs; each is in one that is called by what tells its recipe from
+            the others: ``out/seed-0``, ``out/norm-batch-seed-0``, …
+        workers: processes that train; by default one for every core that a run can have, or one
+            in all on a GPU.
+        on_plan: told what is about to be done, once.
+        on_progress: told of every finished epoch, and of every run how it ended.
+
+    Returns:
+        Every run, in the order of the recipes.
+
+    Raises:
+        RecipeError: if there are no recipes, two are the same, or one does not fit the data.
+        DataError: if the data cannot be used.
+        InputError: if `workers` is not a whole number from 1.
+        RunFolderError: if `out` holds other runs under the same names, or is being trained into.
+        StorageError: if the disk refuses.
+        WorkerError: if a process cannot be started.
+        RunsFailedError: if runs failed, after the others have finished.
+        TrainingInterruptedError: after Ctrl-C; every run under way has been saved.
+
+    Example:
+        >>> recipes = [Recipe(hidden=(9,), epochs=1, seed=seed) for seed in range(2)]
+        >>> [(run.name, run.run.status) for run in train_many(recipes, "letters", out="two-seeds")]
+        [('seed-0', 'complete'), ('seed-1', 'complete')]
+    """
+    runs, out = named(recipes), Path(out)
+    crew_size(list(runs.values()), workers)  # what it refuses is refused before the data are read
+    with ExitStack() as stack:
+        tasks, shelf = _loaded(runs, data, out, stack)
+        lock = stack.enter_context(claimed(out))
+        begun = {task.name: begun_run(task) for task in tasks}
+        left = [task for task in tasks if not is_finished(begun[task.name])]
+        left.sort(key=lambda task: work_left(task, begun[task.name]), reverse=True)
+        workers = crew_size([task.recipe for task in left], workers)
+        if on_plan:
+            kept = len(tasks) - len(left)
+            resumed = sum(run is not None for run in begun.values()) - kept
+            on_plan(Plan(len(tasks), kept, resumed, workers, usable_cores()))
+        tell = on_progress or _nobody
+        for name, run in begun.items():
+            if run and is_finished(run):
+                tell(_kept(name, run))
+        if left:
+            with stop_requests() as stop:
+                events = train_in_workers(left, shelf, workers=workers, inherited=[lock], stop=stop)
+                _follow(stack.enter_context(closing(events)), left, tell, out)
+        return [StudyRun(task.name, Run.load(task.folder), task.folder) for task in tasks]
+
+
+def _loaded(
+    runs: Mapping[str, Recipe],
+    data: Dataset | str | Path | None,
+    out: Path,
+    stack: ExitStack,
+) -> tuple[list[Task], list[SharedDataset]]:
+    """Every run as a task, and every data set once, shared for as long as `stack` stands.
+
+    Only one data set at a time is in this process's own memory.
+
+    Raises:
+        RecipeError: if a recipe does not fit its data.
+        DataError: if data cannot be used.
+    """
+    sources: dict[object, list[str]] = {}
+    for name, recipe in runs.items():
+        source = (recipe.data if data is None else str(data), recipe.valid_fraction)
+        sources.setdefault(None if isinstance(data, Dataset) else source, []).append(name)
+    tasks, shelf = {}, []
+    for number, names in enumerate(sources.values()):
+        dataset = data if isinstance(data, Dataset) else dataset_of(runs[names[0]], data)
+        for name in names:
+            refuse_misfit(runs[name], dataset)
+        record = data_record(dataset)
+        shelf.append(stack.enter_context(shared(dataset)))
+        for name in names:
+            recipe = runs[name].model_copy(update={"data": dataset.source})
+            tasks[name] = Task(name, recipe, out / name, number, record)
+    return [tasks[name] for name in runs], shelf
+
+
+def _follow(
+    events: Iterable[RunProgress],
+    tasks: Sequence[Task],
+    tell: Callable[[RunProgress], None],
+    out: Path,
+) -> None:
+    """Pass on what is heard until all is over.
+
+    Raises:
+        TrainingInterruptedError: if runs were stopped.
+        RunsFailedError: if none was, but runs failed.
+    """
+    ends: dict[str, RunProgress] = {}
+    for event in events:
+        if event.finished:
+            ends[event.name] = event
+        tell(event)
+    failures = {name: end.message for name, end in ends.items() if end.status == "failed"}
+    stopped = {task.name for task in tasks if task.name not in ends}
+    stopped |= {name for name, end in ends.items() if end.status == "interrupted"}
+    if stopped:
+        msg = (
+            f"Stopped: {len(stopped)} of the runs in {out} are not finished; what they reached is "
+            f"saved, and the same call goes on from there.{_listed(failures)}"
+        )
+        raise TrainingInterruptedError(msg)
+    if failures:
+        msg = (
+            f"{len(failures)} of the runs in {out} failed; the others are finished, and the same "
+            f"call tries again.{_listed(failures)}"
+        )
+        raise RunsFailedError(msg, failures)
+
+
+def _listed(failures: Mapping[str, str]) -> str:
+    """A line for every failure."""
+    return "".join(f"\n  {name}: {message}" for name, message in failures.items())
+
+
+def _kept(name: str, run: Run) -> RunProgress:
+    """The news of a run that an earlier call finished."""
+    return RunProgress(
+        name=name,
+        epoch=len(run.epochs),
+        epochs=run.recipe.epochs,
+        valid_accuracy=run.epochs[-1].valid_accuracy if run.epochs else None,
+        status="diverged" if run.status == "diverged" else "complete",
+    )
+
+
+def _nobody(event: RunProgress) -> None:
+    """Whom nobody asked to be told."""
