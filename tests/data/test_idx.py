@@ -136,6 +136,15 @@ def test_a_gzip_bomb(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_more_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file may announce more than there is room for, and hold less."""
+    folder = write_idx(tmp_path / "set", packed=True)
+    head = struct.pack(">BBBBIII", 0, 0, 8, 3, 2**31, 2**10, 2**10)
+    (folder / f"{IMAGES}.gz").write_bytes(gzip.compress(head))
+    monkeypatch.setattr("normscope.data._stream.allowance", lambda size: 2**60)
+    refusal(folder, IMAGES, "allocate")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "set")
     (folder / IMAGES).unlink()

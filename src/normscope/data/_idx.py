@@ -1,13 +1,11 @@
 """A folder of MNIST's four IDX files, plain or gzipped."""
 
 import re
-import zlib
 from pathlib import Path
-
-import numpy as np
 
 from normscope._errors import DataError
 from normscope.data._contents import Array, Contents, Table
+from normscope.data._gzip import DAMAGE
 from normscope.data._stream import Stream, opened
 from normscope.data._text import listed, shown
 
@@ -16,6 +14,7 @@ _NAME = re.compile(
     r"(?:.*[-_. ])?(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(?:\.gz)?",
     re.IGNORECASE,
 )
+_UNREADABLE: tuple[type[Exception], ...] = (EOFError, MemoryError, *DAMAGE)
 _MAGIC = {"images": b"\x00\x00\x08\x03", "labels": b"\x00\x00\x08\x01"}
 
 
@@ -80,7 +79,7 @@ def _read(path: Path, kind: str) -> Array:
         try:
             array = _read_array(stream, kind, path)
             more = stream.has_more()
-        except (EOFError, zlib.error) as error:
+        except _UNREADABLE as error:
             msg = f"{shown(path)} is damaged or cut short ({error}); fetch it again."
             raise DataError(msg) from None
     if more:
@@ -101,4 +100,4 @@ def _read_array(stream: Stream, kind: str, path: Path) -> Array:
     count = 1
     for length in shape:
         count *= length
-    return np.frombuffer(stream.read(count), np.uint8).reshape(shape)
+    return stream.read_array(count).reshape(shape)

@@ -1,17 +1,20 @@
 """Reading bytes from a file that may lie about how many there are."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from normscope._errors import DataError
+from normscope.data._gzip import DAMAGE, GzipFile
 from normscope.data._limits import allowance
 from normscope.data._text import shown
 
 GZIP = b"\x1f\x8b"
+_PIECE = 2**18
 
 
 class Stream:
@@ -20,7 +23,7 @@ class Stream:
     Nothing is allocated for a length that the file cannot have.
     """
 
-    def __init__(self, file: BinaryIO, limit: int):
+    def __init__(self, file: BufferedIOBase, limit: int):
         self._file = file
         self._limit = limit
         self.position = 0
@@ -31,15 +34,35 @@ class Stream:
         Raises:
             EOFError: if there are fewer.
         """
+        self._refuse_more_than_there_can_be(count)
+        data = self._file.read(count)
+        self._advance(len(data), count)
+        return data
+
+    def read_array(self, count: int) -> NDArray[np.uint8]:
+        """Read exactly `count` bytes into a new array, without a copy of them all on the way.
+
+        Raises:
+            EOFError: if there are fewer.
+        """
+        self._refuse_more_than_there_can_be(count)
+        array = np.empty(count, np.uint8)
+        # In pieces that stay in the cache from unpacking to checksum to copy.
+        for start in range(0, count, _PIECE):
+            piece = array[start : start + _PIECE]
+            self._advance(self._file.readinto(piece.data), len(piece))
+        return array
+
+    def _refuse_more_than_there_can_be(self, count: int) -> None:
         if count < 0 or count > self._limit - self.position:
             msg = f"{count:,} bytes are announced after byte {self.position:,}"
             raise EOFError(msg)
-        data = self._file.read(count)
-        self.position += len(data)
-        if len(data) < count:
+
+    def _advance(self, read: int, wanted: int) -> None:
+        self.position += read
+        if read < wanted:
             msg = f"it ends after {self.position:,} bytes"
             raise EOFError(msg)
-        return data
 
     def readline(self) -> bytes:
         """Read up to and with the next line break."""
@@ -71,9 +94,9 @@ def opened(path: Path) -> Iterator[Stream]:
             if not packed:
                 yield Stream(file, size)
                 return
-            with gzip.GzipFile(fileobj=file) as unpacked:
-                yield Stream(cast("BinaryIO", unpacked), allowance(size))
-    except (zlib.error, gzip.BadGzipFile) as error:
+            with GzipFile(fileobj=file) as unpacked:
+                yield Stream(unpacked, allowance(size))
+    except DAMAGE as error:
         msg = f"{shown(path)}: the gzip layer is damaged ({error}); fetch it again."
         raise DataError(msg) from None
     except OSError as error:
