@@ -20,13 +20,16 @@ def usable_cores(quota: Path = _QUOTA) -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _whole_cores(quota) or cores))
+    return min(cores, _whole_cores(quota) or cores)
 
 
 def _whole_cores(quota: Path) -> int | None:
-    """The cores of a cgroup's quota (version 2: "microseconds period", or "max"), if it has one."""
+    """The cores of a cgroup's quota (version 2: "microseconds period", or "max"), if it has one.
+
+    One and a half are one: a second process would wait half of its time.
+    """
     try:
         allowed, period = quota.read_text(encoding="ascii").split()
-        return int(allowed) // int(period)
+        return max(1, int(allowed) // int(period))
     except (OSError, ValueError):
         return None

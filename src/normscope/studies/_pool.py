@@ -14,6 +14,7 @@ from normscope._errors import NormscopeError
 from normscope.studies._messages import RunProgress, Task
 from normscope.studies._shared_data import SharedDataset
 
+_CODE = "from normscope.studies._worker import main; main({})"
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_TO_SAVE = 30.0
 
@@ -153,11 +154,10 @@ def _started(handle: int, handles: Sequence[int]) -> "subprocess.Popen[bytes]":
     Raises:
         WorkerError: if the system refuses.
     """
-    code = f"from normscope.studies._worker import main; main({handle})"
     search_path = os.pathsep.join(map(os.path.abspath, sys.path))
     try:
         return subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-P", "-c", _CODE.format(handle)],
             pass_fds=handles,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": search_path},
