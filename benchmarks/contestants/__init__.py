@@ -1,0 +1,1 @@
+"""The contestants of every section but the training step's: ``function(pace, **job)`` each."""

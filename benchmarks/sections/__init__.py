@@ -1,0 +1,1 @@
+"""What is measured: one question, one file, one `tables.Section` each."""
