@@ -1,9 +1,11 @@
 """The two ways to make a step: the one that is written out, against autograd."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from normscope.data import Dataset
@@ -38,7 +40,7 @@ def pair(recipe: Recipe, dtype: torch.dtype) -> tuple[AutogradStep, WrittenOutSt
         optimizer.param_groups[0]["lr"] = recipe.learning_rate
     assert WrittenOutStep.applies(other, optimizers[1])
     return (
-        AutogradStep(one, optimizers[0]), WrittenOutStep(other, optimizers[1], 24), one, other
+        AutogradStep(one, optimizers[0]), WrittenOutStep([other], [optimizers[1]], 24), one, other
     )  # fmt: skip
 
 
@@ -92,7 +94,7 @@ def test_adams_state_is_the_optimizers_own() -> None:
     for index, (images, labels) in enumerate(batches(6, torch.float64)):
         pure(images, labels)
         if index == 3:
-            mixed = WrittenOutStep(networks[1], optimizers[1], 24)
+            mixed = WrittenOutStep([networks[1]], [optimizers[1]], 24)
         mixed(images, labels)
     for parameter, other in zip(*(network.parameters() for network in networks), strict=True):
         torch.testing.assert_close(other, parameter, rtol=1e-6, atol=1e-9)
@@ -100,6 +102,46 @@ def test_adams_state_is_the_optimizers_own() -> None:
             torch.testing.assert_close(
                 optimizers[1].state[other][slot], value, rtol=1e-6, atol=1e-12
             )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_networks_that_step_together_end_as_each_would_alone(name: str) -> None:
+    recipe = RECIPES[name].model_copy(update={"hidden": RECIPES[name].hidden[:1]})
+    seeds = [recipe.model_copy(update={"seed": seed}) for seed in range(3)]
+    alone = [build_network(recipe, inputs=30, classes=4).double() for recipe in seeds]
+    together = copy.deepcopy(alone)
+    optimizers = [build_optimizer(network, recipe) for network in (*alone, *together)]
+    each = [
+        WrittenOutStep([network], [optimizer], 24)
+        for network, optimizer in zip(alone, optimizers[:3], strict=True)
+    ]
+    all_of_them = WrittenOutStep(together, optimizers[3:], 24)
+    data = [batches(40, torch.float64) for _ in seeds]
+    for turn in zip(*data, strict=True):
+        results = [step(*batch) for step, batch in zip(each, turn, strict=True)]
+        images, labels = (torch.stack(of_each, 1) for of_each in zip(*turn, strict=True))
+        losses, right = all_of_them(images, labels)
+        assert right.tolist() == [int(count) for _, count in results]
+        expected = torch.stack([loss for loss, _ in results])
+        torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-9)
+    assert len({float(loss) for loss in losses}) == 3, "the control: they are not the same network"
+    for one, other in zip(alone, together, strict=True):
+        assert one.state_dict().keys() == other.state_dict().keys()
+        for path, expected in one.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[path], expected, rtol=1e-5, atol=1e-8)
+
+
+def test_a_network_that_was_stepped_is_saved_and_copied_like_any_other(tmp_path: Path) -> None:
+    network = build_network(Recipe(hidden=(20, 15)), inputs=30, classes=4)
+    step = make_step(network, build_optimizer(network, Recipe()), 24)
+    step(*batches(1, torch.float32)[0])
+    save_file(network.state_dict(), tmp_path / "network.safetensors")
+    saved, copied = load_file(tmp_path / "network.safetensors"), copy.deepcopy(network)
+    step(*batches(1, torch.float32)[0])
+    for path, value in copied.state_dict().items():
+        assert torch.equal(value, saved[path])
+    assert copied.layers[0].norm.num_batches_tracked == 1
+    assert network.layers[0].norm.num_batches_tracked == 2
 
 
 def frozen(network: MLP) -> None:
@@ -114,11 +156,22 @@ def other_norm(network: MLP) -> None:
     network.layers[1].norm = nn.LayerNorm(15)
 
 
+def other_count(network: MLP) -> None:
+    network.layers[1].norm.num_batches_tracked.add_(1)
+
+
+def other_convention(network: MLP) -> None:
+    network.layers[1].norm.warm_up = True
+
+
 def torchs_norm(network: MLP) -> None:
     network.layers[1].norm = nn.BatchNorm1d(15)
 
 
-@pytest.mark.parametrize("change", [frozen, hooked, other_norm, torchs_norm])
+CHANGES = [frozen, hooked, other_norm, torchs_norm, other_count, other_convention]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_whatever_is_not_exactly_this_network_goes_by_autograd(change) -> None:
     recipe = Recipe(hidden=(20, 15))
     network = build_network(recipe, inputs=30, classes=4)

@@ -35,5 +35,5 @@ class AutogradStep:
 def make_step(network: MLP, optimizer: torch.optim.Adam, rows: int) -> Step:
     """The fastest step that there is for `network`, for batches of `rows`."""
     if WrittenOutStep.applies(network, optimizer):
-        return WrittenOutStep(network, optimizer, rows)
+        return WrittenOutStep([network], [optimizer], rows)
     return AutogradStep(network, optimizer)

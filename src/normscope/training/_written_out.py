@@ -21,15 +21,21 @@ The loss is the mean cross-entropy of the last :math:`s_3`, whose gradient is
 The products take :math:`c` as their own factor, so the scale costs nothing. Batch norm and its
 derivative are PyTorch's kernels (Ioffe & Szegedy 2015, section 3), and so is Adam. Without a norm,
 :math:`s_3 = s_1 + b`, and :math:`\partial b` is the sum of :math:`\partial s_3` over the rows.
+
+Several networks that differ in nothing but their numbers make a step together: their units stand
+side by side, ``[rows, networks * units]``, which to the kernel is one wide batch norm, and the
+products are batched over the networks.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from normscope._shapes import Batch, ClassIndices
 from normscope.nn import MLP, BatchNorm, NormalizedLayer, ScaledLinear
+from normscope.training._stacked import FusedAdam, RunningStatistics, Stack
 
 _kernels = torch.ops.aten
 
@@ -38,205 +44,222 @@ class _Layer(ABC):
     """One layer over buffers for a fixed number of rows: its products, forward and backward.
 
     Attributes:
-        output: h, or the logits, ``[batch, units]``.
-        output_gradient: the loss's derivative by s3, ``[batch, units]``.
+        output: s3, rectified in place into h where the layer is hidden,
+            ``[rows, networks * units]``.
+        stacks: all parameters.
     """
 
-    def __init__(self, layer: NormalizedLayer, rows: int) -> None:
-        parameter = layer.linear.weight
-        assert isinstance(parameter, nn.Parameter)
-        self.weight, self.weight_gradient = _with_gradient(parameter)
-        self.scale = layer.linear.scale if isinstance(layer.linear, ScaledLinear) else 1.0
-        self.output = self.weight.new_zeros(rows, len(self.weight))
-        self.output_gradient = torch.zeros_like(self.output)
+    def __init__(self, layers: Sequence[NormalizedLayer], rows: int) -> None:
+        self.networks = len(layers)
+        self.weight = _stack(layers, "linear.weight")
+        linear, units = layers[0].linear, self.weight.value.shape[-2]
+        self.scale = linear.scale if isinstance(linear, ScaledLinear) else 1.0
+        self.output = self.weight.value.new_zeros(rows, self.networks * units)
+        self.stacks = [self.weight]
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """From x to s3, which is left in `output`."""
 
     @abstractmethod
-    def by_sums(self) -> Tensor:
+    def by_sums(self, by_s3: Tensor) -> Tensor:
         """From the derivative by s3 to that by s1; gamma's and beta's, or b's, on the way."""
 
-    def backward(self, x: Tensor, by_x: Tensor | None) -> None:
+    def backward(self, by_s3: Tensor, x: Tensor, by_x: Tensor | None) -> None:
         """From the derivative by s3 to that by the weights and, where wanted, by x."""
-        by_sums, scale = self.by_sums(), self.scale
-        gradient = self.weight_gradient
-        torch.addmm(gradient, by_sums.t(), x, beta=0, alpha=scale, out=gradient)
+        by_sums = self.apart(self.by_sums(by_s3))
+        self.product(by_sums.mT, self.apart(x), out=self.weight.gradient)
         if by_x is not None:
-            torch.addmm(by_x, by_sums, self.weight, beta=0, alpha=scale, out=by_x)
+            self.product(by_sums, self.weight.value, out=self.apart(by_x))
+
+    def product(self, a: Tensor, b: Tensor, *, out: Tensor, plus: Tensor | None = None) -> None:
+        """``out = c * a @ b + plus``, network by network."""
+        multiply = torch.addmm if self.networks == 1 else torch.baddbmm
+        if plus is None:
+            multiply(out, a, b, beta=0, alpha=self.scale, out=out)
+        else:
+            multiply(plus, a, b, alpha=self.scale, out=out)
+
+    def apart(self, together: Tensor) -> Tensor:
+        """``[rows, networks * columns]`` as ``[networks, rows, columns]``; one network's as is."""
+        if self.networks == 1:
+            return together
+        return together.view(len(together), self.networks, -1).transpose(0, 1)
 
 
 class _BatchNormalized(_Layer):
-    """``s3 = batchnorm(s1)``."""
+    """``s3 = batchnorm(s1)``.
 
-    def __init__(self, layer: NormalizedLayer, rows: int) -> None:
-        super().__init__(layer, rows)
-        assert isinstance(layer.norm, BatchNorm)
-        self.norm = layer.norm
-        self.gamma, self.gamma_gradient = _with_gradient(layer.norm.weight)
-        self.beta, self.beta_gradient = _with_gradient(layer.norm.bias)
+    Args:
+        layers: the same one of every network.
+        rows: the size of every batch.
+        for_average: where the batch's mean and Bessel-corrected variance are left.
+    """
+
+    def __init__(self, layers: Sequence[NormalizedLayer], rows: int, *for_average: Tensor) -> None:
+        super().__init__(layers, rows)
+        gamma, beta = _stack(layers, "norm.weight"), _stack(layers, "norm.bias")
+        self.stacks += [gamma, beta]
+        self.affine = gamma.value.view(-1), beta.value.view(-1)
+        self.affine_gradients = [gamma.gradient.view(-1), beta.gradient.view(-1)]
+        self.eps = _batch_norms([layers])[0].eps
         self.sums = torch.zeros_like(self.output)
         # The kernel leaves the batch's statistics twice: for a moving average, and for backward.
-        self.mean, self.bessel_variance = torch.zeros_like(self.beta), torch.zeros_like(self.beta)
-        self.for_backward = torch.zeros_like(self.beta), torch.zeros_like(self.beta)
+        self.for_average = for_average
+        self.for_backward = [torch.zeros_like(parameter) for parameter in self.affine]
 
     def forward(self, x: Tensor) -> Tensor:
-        sums, norm = self.sums, self.norm
-        torch.addmm(sums, x, self.weight.t(), beta=0, alpha=self.scale, out=sums)
+        self.product(self.apart(x), self.weight.value.mT, out=self.apart(self.sums))
+        mean, inverse_deviation = self.for_backward
         _kernels.native_batch_norm.out(
-            *(sums, self.gamma, self.beta, self.mean, self.bessel_variance),
+            *(self.sums, *self.affine, *self.for_average),
             training=True,
             momentum=1.0,  # so that the moving averages are the batch's own statistics
-            eps=norm.eps,
+            eps=self.eps,
             out=self.output,
-            save_mean=self.for_backward[0],
-            save_invstd=self.for_backward[1],
+            save_mean=mean,
+            save_invstd=inverse_deviation,
         )
-        norm.track(self.mean, self.bessel_variance, len(x))
         return self.output
 
-    def by_sums(self) -> Tensor:
+    def by_sums(self, by_s3: Tensor) -> Tensor:
         by_sums: Tensor
-        by_sums, by_gamma, by_beta = _kernels.native_batch_norm_backward(
-            *(self.output_gradient, self.sums, self.gamma, None, None, *self.for_backward),
+        by_sums, *by_affine = _kernels.native_batch_norm_backward(
+            *(by_s3, self.sums, self.affine[0], None, None, *self.for_backward),
             train=True,
-            eps=self.norm.eps,
+            eps=self.eps,
             output_mask=[True, True, True],
         )
-        self.gamma_gradient.copy_(by_gamma)
-        self.beta_gradient.copy_(by_beta)
+        torch._foreach_copy_(self.affine_gradients, by_affine)
         return by_sums
 
 
 class _Biased(_Layer):
     """``s3 = s1 + b``."""
 
-    def __init__(self, layer: NormalizedLayer, rows: int) -> None:
-        super().__init__(layer, rows)
-        assert isinstance(layer.linear.bias, nn.Parameter)
-        self.bias, self.bias_gradient = _with_gradient(layer.linear.bias)
+    def __init__(self, layers: Sequence[NormalizedLayer], rows: int) -> None:
+        super().__init__(layers, rows)
+        self.bias = _stack(layers, "linear.bias")
+        self.stacks += [self.bias]
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight.t(), alpha=self.scale, out=self.output)
+        bias, out = self.bias.value.unsqueeze(-2), self.apart(self.output)
+        self.product(self.apart(x), self.weight.value.mT, out=out, plus=bias)
+        return self.output
 
-    def by_sums(self) -> Tensor:
-        torch.sum(self.output_gradient, 0, out=self.bias_gradient)
-        return self.output_gradient
+    def by_sums(self, by_s3: Tensor) -> Tensor:
+        torch.sum(by_s3, 0, out=self.bias.gradient.view(-1))
+        return by_s3
 
 
 class WrittenOutStep:
     """One step of training, as autograd and `torch.optim.Adam` would make it, to rounding.
 
-    Parameters, their gradients, running statistics and the optimizer's state are the network's and
-    the optimizer's own: whoever looks at them between steps sees what autograd would have left.
+    Parameters, their gradients, running statistics and the optimizers' states stay the networks'
+    and the optimizers': whoever looks at them between steps sees what autograd would have left.
 
     Args:
-        network: one for which `applies` is true.
-        optimizer: Adam over all of its parameters; its state is made here if it has none.
+        networks: one, or several of the same make; `applies` is true of each.
+        optimizers: Adam over all parameters of each, with equal settings; its state is made here
+            if it has none.
         rows: the size of every batch.
     """
 
-    def __init__(self, network: MLP, optimizer: torch.optim.Adam, rows: int) -> None:
-        self._layers = [
-            (_BatchNormalized if isinstance(layer.norm, BatchNorm) else _Biased)(layer, rows)
-            for layer in network.normalized_layers()
-        ]
-        logits = self._layers[-1].output
+    def __init__(
+        self, networks: Sequence[MLP], optimizers: Sequence[torch.optim.Adam], rows: int
+    ) -> None:
+        layers = list(zip(*(network.normalized_layers() for network in networks), strict=True))
+        norms = _batch_norms(layers)
+        self._running = RunningStatistics(norms) if norms else None
+        self._layers: list[_Layer] = []
+        for same in layers:
+            units = sum(norm.num_features for norm in _batch_norms([same]))
+            self._layers.append(
+                _BatchNormalized(same, rows, *self._running.places(units))
+                if self._running
+                else _Biased(same, rows)
+            )
+        self._rows, self._networks = rows, len(networks)
+        logits = self._layers[-1].output.view(rows * len(networks), -1)
         self._log_probabilities = torch.zeros_like(logits)
-        self._minus_one = logits.new_full((rows, 1), -1.0)
-        self._adam = _FusedAdam(network, optimizer)
+        self._minus_one = logits.new_full((len(logits), 1), -1.0)
+        # One buffer for the derivatives by every h: what is small enough stays in the cache.
+        outputs = [layer.output for layer in self._layers]
+        buffer = logits.new_zeros(max(output.numel() for output in outputs))
+        self._by_h = [buffer[: output.numel()].view_as(output) for output in outputs]
+        self._adam = FusedAdam([s for layer in self._layers for s in layer.stacks], optimizers)
 
     @staticmethod
     def applies(network: MLP, optimizer: torch.optim.Optimizer) -> bool:
         """Whether this page is about `network` and `optimizer`, exactly as they are."""
         layers = network.normalized_layers()
-        norms = {type(layer.norm) for layer in layers}
+        norms = _batch_norms([layers])
         return (
             type(optimizer) is torch.optim.Adam
             and not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
             and len(optimizer.param_groups) == 1
-            and norms in ({BatchNorm}, {nn.Identity})
+            and {type(layer.norm) for layer in layers} in ({BatchNorm}, {nn.Identity})
+            and (not norms or RunningStatistics.agree(norms))
+            and all(norm.affine for norm in norms)
             and all(type(layer.linear) in {ScaledLinear, nn.Linear} for layer in layers)
-            and all(p.requires_grad and p.device.type == "cpu" for p in network.parameters())
+            and all(p.requires_grad for p in network.parameters())
             and not any(vars(module)["_forward_hooks"] for module in network.modules())
         )
 
     @torch.no_grad()
-    def __call__(self, images: Batch, labels: ClassIndices) -> tuple[Tensor, Tensor]:
-        """Make one step; the loss before it, and how many rows were right, as scalars."""
-        inputs, logits = self._forward(images)
-        log_probabilities = torch.log_softmax(logits, 1, out=self._log_probabilities)
-        loss = nn.functional.nll_loss(log_probabilities, labels)
-        correct = (logits.argmax(dim=1) == labels).sum()
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one step.
+
+        Args:
+            images: ``[rows, inputs]``, or ``[rows, networks, inputs]`` for several.
+            labels: ``[rows]``, or ``[rows, networks]``.
+
+        Returns:
+            The loss before the step, and how many rows were right: scalars, or ``[networks]``.
+        """
+        labels = labels.flatten()
+        inputs, logits = self._forward(images.flatten(1))
+        if self._running:
+            self._running.follow(self._rows)
+        results = self._results(logits, labels)
         self._backward(inputs, labels)
         self._adam.update()
-        return loss, correct
+        return results
 
     def _forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What every layer takes in, and the logits."""
+        """What every layer takes in, and the logits, one row for each row of each network."""
         inputs = [images]
         *hidden, last = self._layers
         for layer in hidden:
             inputs.append(layer.forward(inputs[-1]).relu_())
-        return inputs, last.forward(inputs[-1])
+        return inputs, last.forward(inputs[-1]).view_as(self._log_probabilities)
+
+    def _results(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy, and how many rows are right."""
+        log_probabilities = torch.log_softmax(logits, 1, out=self._log_probabilities)
+        right = logits.argmax(dim=1) == labels
+        if self._networks == 1:
+            return F.nll_loss(log_probabilities, labels), right.sum()
+        losses = F.nll_loss(log_probabilities, labels, reduction="none")
+        apart = self._rows, self._networks
+        return losses.view(apart).mean(0), right.view(apart).sum(0)
 
     def _backward(self, inputs: list[Tensor], labels: Tensor) -> None:
         """Every parameter's gradient."""
-        gradient = torch.exp(self._log_probabilities, out=self._layers[-1].output_gradient)
-        gradient.scatter_add_(1, labels[:, None], self._minus_one).div_(len(labels))
+        by_s3 = torch.exp(self._log_probabilities)
+        by_s3.scatter_add_(1, labels[:, None], self._minus_one).div_(self._rows)
+        by_s3 = by_s3.view(self._rows, -1)
         for index in range(len(self._layers) - 1, 0, -1):
-            h, by_h = inputs[index], self._layers[index - 1].output_gradient
-            self._layers[index].backward(h, by_h)
-            _kernels.threshold_backward.grad_input(by_h, h, 0, grad_input=by_h)
-        self._layers[0].backward(inputs[0], None)
+            h, by_h = inputs[index], self._by_h[index - 1]
+            self._layers[index].backward(by_s3, h, by_h)
+            # h has served: its place takes what is left of its derivative where it is positive.
+            by_s3 = _kernels.threshold_backward.grad_input(by_h, h, 0, grad_input=h)
+        self._layers[0].backward(by_s3, inputs[0], None)
 
 
-class _FusedAdam:
-    """`torch.optim.Adam`'s own kernel on its own state, without its bookkeeping at every step."""
-
-    def __init__(self, network: MLP, optimizer: torch.optim.Adam) -> None:
-        self._group = optimizer.param_groups[0]
-        parameters = list(network.parameters())
-        for parameter in parameters:
-            if not optimizer.state[parameter]:
-                optimizer.state[parameter] = {
-                    "step": torch.zeros((), dtype=torch.float32),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
-        states = [optimizer.state[parameter] for parameter in parameters]
-        self._tensors = [
-            *map(list, zip(*map(_with_gradient, parameters), strict=True)),
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-        ]
-        self._steps = [state["step"] for state in states]
-
-    def update(self) -> None:
-        """Kingma & Ba 2015 (arXiv 1412.6980), Algorithm 1, on every parameter."""
-        group = self._group
-        torch._foreach_add_(self._steps, 1)
-        parameters, gradients, first_moments, second_moments = self._tensors
-        torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls
-            parameters,
-            gradients,
-            first_moments,
-            second_moments,
-            [],  # the maxima that only AMSGrad keeps
-            self._steps,
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
+def _stack(layers: Sequence[NormalizedLayer], parameter: str) -> Stack:
+    return Stack([layer.get_parameter(parameter) for layer in layers])
 
 
-def _with_gradient(parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
-    """A parameter's values and its gradient, which is made if there is none."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.detach(), parameter.grad
+def _batch_norms(layers: Sequence[Sequence[NormalizedLayer]]) -> list[BatchNorm]:
+    return [layer.norm for same in layers for layer in same if isinstance(layer.norm, BatchNorm)]
