@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from normscope._shapes import Batch, ClassIndices
@@ -34,6 +35,19 @@ class Rows:
         """Flatten a split's images and put it on `device`."""
         images = torch.from_numpy(split.images).flatten(1)
         return cls(images.to(device), torch.from_numpy(split.labels).to(device))
+
+    def gather(self, rows: Tensor, into: "Rows | None" = None) -> "Rows":
+        """The given rows, in new tensors or in those of `into`.
+
+        Args:
+            rows: int64, their numbers.
+            into: as many rows, which are overwritten.
+        """
+        images, labels = (into.images, into.labels) if into else (None, None)
+        return Rows(
+            torch.index_select(self.images, 0, rows, out=images),
+            torch.index_select(self.labels, 0, rows, out=labels),
+        )
 
 
 @torch.no_grad()

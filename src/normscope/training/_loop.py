@@ -10,14 +10,16 @@ from torch import Tensor
 
 from normscope._errors import DivergenceError
 from normscope.records import EpochRecord, Recipe
+from normscope.training._captured import Step
 from normscope.training._evaluation import Rows, evaluate
+from normscope.training._network import set_learning_rate
 from normscope.training._observers import Observer, StepView
 from normscope.training._schedule import learning_rate
 from normscope.training._state import TrainingState
-from normscope.training._steps import Step, make_step
+from normscope.training._steps import make_step
 
 _STEPS_BETWEEN_CHECKS = 100
-"""Looking at the losses waits for a GPU; within this many steps a divergence is noticed."""
+"""On the CPU. Looking at the losses would wait for a GPU: there, only the end of an epoch looks."""
 
 
 def fit(
@@ -40,8 +42,9 @@ def fit(
         Whether the training is complete.
 
     Raises:
-        DivergenceError: within a hundred steps after a loss, or at the end of an epoch a weight,
-            buffer or moment, is not finite; what is not finite is never saved.
+        DivergenceError: within a hundred steps after a loss (on a GPU at the end of the epoch), or
+            at the end of an epoch a weight, buffer or moment, is not finite; what is not finite is
+            never saved.
     """
     step = make_step(state.network, state.optimizer, recipe.batch_size)
     while state.epoch <= recipe.epochs:
@@ -96,34 +99,35 @@ def _run_steps(
 ) -> bool:
     """Finish the epoch under way; False if a stop was asked for before its last step."""
     network, optimizer, epoch = state.network.train(), state.optimizer, state.epoch
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, epoch)
-    order = row_order(recipe.seed, epoch, len(train.labels)).to(train.labels.device)
+    device = train.labels.device
+    set_learning_rate(optimizer, learning_rate(recipe, epoch))
+    order = row_order(recipe.seed, epoch, len(train.labels)).to(device)
     batches = order.split(recipe.batch_size)
+    batch = None
     while state.step < state.steps_per_epoch:
-        rows = batches[state.step]
-        images = train.images.index_select(0, rows)
-        labels = train.labels.index_select(0, rows)
-        loss, correct = step(images, labels)
+        # One place for all batches, unless somebody looks on, who may keep what they are shown.
+        batch = train.gather(batches[state.step], into=None if observers else batch)
+        loss, correct = step(batch.images, batch.labels)
         state.losses[state.step] = loss
         state.correct += correct
         state.step += 1
         if observers:
-            view = StepView(epoch, state.step, network, optimizer, images, labels, loss)
+            seen = (network, optimizer, batch.images, batch.labels, loss.clone())
+            view = StepView(epoch, state.step, *seen)
             for observer in observers:
                 observer.on_step(view)
-        if state.step % _STEPS_BETWEEN_CHECKS == 0:
-            _refuse_divergence(state)
+        if state.step % _STEPS_BETWEEN_CHECKS == 0 and device.type == "cpu":
+            _refuse_diverged_losses(state)
         if stop():
             return state.step == state.steps_per_epoch
     return True
 
 
-def _refuse_divergence(state: TrainingState) -> None:
-    """Stop before a state that is not finite can be saved.
+def _refuse_diverged_losses(state: TrainingState) -> None:
+    """Stop where a loss is not finite.
 
     Raises:
-        DivergenceError: naming the first loss that is not finite, or else the first tensor.
+        DivergenceError: naming the first of them.
     """
     bad_losses = (~state.losses.isfinite()).nonzero()
     if len(bad_losses):
@@ -133,6 +137,15 @@ def _refuse_divergence(state: TrainingState) -> None:
             f"{state.steps_per_epoch} in epoch {state.epoch}."
         )
         raise DivergenceError(msg)
+
+
+def _refuse_divergence(state: TrainingState) -> None:
+    """Stop before a state that is not finite can be saved.
+
+    Raises:
+        DivergenceError: naming the first loss that is not finite, or else the first tensor.
+    """
+    _refuse_diverged_losses(state)
     for name, tensor in state.named_tensors():
         if not tensor.isfinite().all():
             msg = (

@@ -29,8 +29,29 @@ def build_network(recipe: Recipe, *, inputs: int, classes: int) -> MLP:
 
 
 def build_optimizer(network: MLP, recipe: Recipe) -> torch.optim.Adam:
-    """Adam over all parameters, as one fused pass."""
-    return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
+    """Adam over all parameters, as one fused pass; on a GPU, one that a CUDA graph can hold."""
+    device = next(network.parameters()).device
+    if device.type != "cuda":
+        return torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
+    # A graph keeps Python's numbers as they were when it was recorded; a tensor can change.
+    rate = torch.tensor(recipe.learning_rate, device=device)
+    return torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Change the rate for the steps to come.
+
+    Example:
+        >>> optimizer = torch.optim.Adam([torch.zeros(1)], lr=0.1)
+        >>> set_learning_rate(optimizer, 0.01)
+        >>> optimizer.param_groups[0]["lr"]
+        0.01
+    """
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 @contextmanager

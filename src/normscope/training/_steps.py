@@ -1,6 +1,4 @@
-"""One training step, and who makes it: autograd, or the step that is written out."""
-
-from collections.abc import Callable
+"""One training step, and who makes it: autograd, the step that is written out, or a CUDA graph."""
 
 import torch
 from torch import Tensor
@@ -8,11 +6,8 @@ from torch.nn import functional as F
 
 from normscope._shapes import Batch, ClassIndices
 from normscope.nn import MLP
+from normscope.training._captured import CapturedStep, Step
 from normscope.training._written_out import WrittenOutStep
-
-Step = Callable[[Batch, ClassIndices], tuple[Tensor, Tensor]]
-"""Forward, backward and update on one batch: the loss before the update, and how many rows were
-right, as scalars on the network's device."""
 
 
 class AutogradStep:
@@ -33,7 +28,9 @@ class AutogradStep:
 
 
 def make_step(network: MLP, optimizer: torch.optim.Adam, rows: int) -> Step:
-    """The fastest step that there is for `network`, for batches of `rows`."""
+    """The fastest step that there is for `network`, for batches of `rows`, where it is."""
+    step: Step = AutogradStep(network, optimizer)
     if WrittenOutStep.applies(network, optimizer):
-        return WrittenOutStep([network], [optimizer], rows)
-    return AutogradStep(network, optimizer)
+        step = WrittenOutStep([network], [optimizer], rows)
+    on_gpu = next(network.parameters()).is_cuda
+    return CapturedStep(step) if on_gpu else step
