@@ -4,13 +4,17 @@ import dataclasses
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from normscope._errors import StorageError
 from normscope.data import Dataset, Split, fingerprint
-from normscope.studies._shared_data import shared
+from normscope.studies._shared_data import SharedDataset, share
 
 
 def copied_kilobytes(process: int | str = "self") -> int | None:
@@ -20,6 +24,12 @@ def copied_kilobytes(process: int | str = "self") -> int | None:
     ours = [mapping for mapping in mappings if "(deleted)" in mapping.partition("\n")[0]]
     copied = [int(re.search(r"Anonymous: +(\d+) kB", mapping)[1]) for mapping in ours]
     return sum(copied) if ours else None
+
+
+@contextmanager
+def shared(dataset: Dataset) -> Iterator[SharedDataset]:
+    with tempfile.TemporaryFile() as file:
+        yield share(dataset, file)
 
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -74,6 +84,14 @@ def test_reading_copies_nothing(tiny: Dataset) -> None:
         assert copied_kilobytes() > before + 6000
 
 
-def test_the_file_has_no_name(tiny: Dataset) -> None:
-    with shared(tiny) as handed_over:
-        assert os.fstat(handed_over.handle).st_nlink == 0
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_a_sentence(tiny: Dataset) -> None:
+    with Path("/dev/full").open("wb") as full, pytest.raises(StorageError, match="Free some space"):
+        share(tiny, full)
+
+
+def test_it_outlives_its_file(tiny: Dataset) -> None:
+    with tempfile.TemporaryFile() as file:
+        assert os.fstat(file.fileno()).st_nlink == 0
+        opened = share(tiny, file).open()
+    assert fingerprint(opened) == fingerprint(tiny)

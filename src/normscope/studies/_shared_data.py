@@ -7,10 +7,9 @@ same pages of memory; when the last of them is gone, however it went, so is the 
 import mmap
 import pickle
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -47,24 +46,26 @@ class SharedDataset:
         return dataset
 
 
-@contextmanager
-def shared(dataset: Dataset) -> Iterator[SharedDataset]:
-    """Inside the block, `dataset` can be opened by processes that inherit the handle.
+def share(dataset: Dataset, file: BinaryIO) -> SharedDataset:
+    """Lay `dataset` into `file`, for processes that inherit its handle to open.
+
+    Args:
+        dataset: any.
+        file: empty and without a name, as `tempfile.TemporaryFile` makes it; keep it open.
 
     Raises:
-        StorageError: if the disk of temporary files is full.
+        StorageError: if its disk is full.
     """
     arrays: list[pickle.PickleBuffer] = []
     content = pickle.dumps(_contiguous(dataset), protocol=5, buffer_callback=arrays.append)
     extents = []
-    with tempfile.TemporaryFile() as file:
-        with storage_errors(Path(tempfile.gettempdir())):
-            for array in arrays:
-                begin = -(-file.tell() // _ALIGNMENT) * _ALIGNMENT
-                file.seek(begin)
-                extents.append((begin, begin + file.write(array.raw())))
-            file.flush()
-        yield SharedDataset(file.fileno(), content, tuple(extents))
+    with storage_errors(Path(tempfile.gettempdir())):
+        for array in arrays:
+            begin = -(-file.tell() // _ALIGNMENT) * _ALIGNMENT
+            file.seek(begin)
+            extents.append((begin, begin + file.write(array.raw())))
+        file.flush()
+    return SharedDataset(file.fileno(), content, tuple(extents))
 
 
 def _contiguous(dataset: Dataset) -> Dataset:

@@ -1,10 +1,12 @@
 """`train_many`: many trainings at once, each of them an ordinary run folder."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from normscope._errors import NormscopeError, TrainingInterruptedError
 from normscope.data import Dataset
@@ -15,7 +17,7 @@ from normscope.studies._crew import crew_size, work_left
 from normscope.studies._messages import RunProgress, Task
 from normscope.studies._names import named
 from normscope.studies._pool import train_in_workers
-from normscope.studies._shared_data import SharedDataset, shared
+from normscope.studies._shared_data import SharedDataset, share
 from normscope.studies._study_folder import begun_run, claimed, is_finished
 from normscope.training import data_record, dataset_of, load, refuse_misfit, stop_requests
 
@@ -114,8 +116,11 @@ def train_many(
         TrainingInterruptedError: after Ctrl-C; every run under way has been saved.
 
     Example:
+        >>> import tempfile
         >>> recipes = [Recipe(hidden=(9,), epochs=1, seed=seed) for seed in range(2)]
-        >>> [(run.name, run.run.status) for run in train_many(recipes, "letters", out="two-seeds")]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     runs = train_many(recipes, "letters", out=folder)
+        >>> [(run.name, run.run.status) for run in runs]
         [('seed-0', 'complete'), ('seed-1', 'complete')]
     """
     runs, out = named(recipes), Path(out)
@@ -150,27 +155,56 @@ def _loaded(
 ) -> tuple[list[Task], list[SharedDataset]]:
     """Every run as a task, and every data set once, shared for as long as `stack` stands.
 
-    Only one data set at a time is in this process's own memory.
-
     Raises:
         RecipeError: if a recipe does not fit its data.
         DataError: if data cannot be used.
     """
-    sources: dict[object, list[str]] = {}
+    by_source: dict[object, dict[str, Recipe]] = {}
     for name, recipe in runs.items():
         source = (recipe.data if data is None else str(data), recipe.valid_fraction)
-        sources.setdefault(None if isinstance(data, Dataset) else source, []).append(name)
-    tasks, shelf = {}, []
-    for number, names in enumerate(sources.values()):
-        dataset = data if isinstance(data, Dataset) else dataset_of(runs[names[0]], data)
-        for name in names:
-            refuse_misfit(runs[name], dataset)
-        record = data_record(dataset)
-        shelf.append(stack.enter_context(shared(dataset)))
-        for name in names:
-            recipe = runs[name].model_copy(update={"data": dataset.source})
-            tasks[name] = Task(name, recipe, out / name, number, record)
+        same = by_source.setdefault(None if isinstance(data, Dataset) else source, {})
+        same[name] = recipe
+    tasks: dict[str, Task] = {}
+    shelf: list[SharedDataset] = []
+    for same in by_source.values():
+        file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it does close
+        described, shared = _described(same, data, out, file, number=len(shelf))
+        tasks |= described
+        shelf.append(shared)
     return [tasks[name] for name in runs], shelf
+
+
+def _described(
+    runs: Mapping[str, Recipe],
+    data: Dataset | str | Path | None,
+    out: Path,
+    file: BinaryIO,
+    *,
+    number: int,
+) -> tuple[dict[str, Task], SharedDataset]:
+    """The tasks of the runs that see the same data, and these data, laid into `file`.
+
+    What was loaded here is gone from this process's memory when the function returns.
+
+    Raises:
+        RecipeError: if a recipe does not fit the data.
+        DataError: if the data cannot be used.
+    """
+    dataset = data if isinstance(data, Dataset) else dataset_of(next(iter(runs.values())), data)
+    for recipe in runs.values():
+        refuse_misfit(recipe, dataset)
+    record = data_record(dataset)
+    tasks = {
+        name: Task(
+            name,
+            recipe.model_copy(update={"data": dataset.source}),
+            folder=out / name,
+            data=number,
+            record=record,
+        )
+        for name, recipe in runs.items()
+    }
+    return tasks, share(dataset, file)
 
 
 def _follow(
