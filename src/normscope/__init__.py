@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from normscope.data import load as load_data
     from normscope.nn import MLP as MLP
     from normscope.nn import BatchNorm as BatchNorm
+    from normscope.records import Receipt as Receipt
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
     from normscope.studies import train_many as train_many
+    from normscope.surgery import fold as fold
     from normscope.training import load as load
     from normscope.training import predict_run as predict
     from normscope.training import resume as resume
@@ -35,8 +37,10 @@ _HOMES = {
     "load_data": ("normscope.data", "load"),
     "MLP": ("normscope.nn", "MLP"),
     "BatchNorm": ("normscope.nn", "BatchNorm"),
+    "Receipt": ("normscope.records", "Receipt"),
     "Recipe": ("normscope.records", "Recipe"),
     "Run": ("normscope.records", "Run"),
+    "fold": ("normscope.surgery", "fold"),
     "load": ("normscope.training", "load"),
     "predict": ("normscope.training", "predict_run"),
     "resume": ("normscope.training", "resume"),
@@ -50,9 +54,11 @@ __all__ = [
     "BatchNorm",
     "Dataset",
     "NormscopeError",
+    "Receipt",
     "Recipe",
     "Run",
     "__version__",
+    "fold",
     "load",
     "load_data",
     "predict",

@@ -1,4 +1,7 @@
-"""Change: one repair per file (recalibrate, fold, freeze, convert, export), each with a receipt.
+"""Change: one operation per file, each with a receipt.
 
-The room is built and empty: repairs move in with *What is wrong with my model?*.
+`recalibrate`, `freeze` and the other repairs move in with *What is wrong with my model?*.
 """
+
+from normscope.surgery._fold import fold as fold
+from normscope.surgery._linear_chain import LinearChain as LinearChain

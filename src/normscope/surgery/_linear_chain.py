@@ -1,0 +1,276 @@
+"""Linear layers and rectifiers in a row, and the fastest way that torch and NumPy offer for them.
+
+A folded multi-layer perceptron is nothing else. Gradients, tracing, export, GPUs and everything
+unusual take PyTorch's own path; plain inference on the CPU takes one of two shorter ones:
+
+* One row is a chain of matrix-vector products. NumPy's BLAS (OpenBLAS, as a rule) is faster at them
+  than the MKL inside PyTorch on the processors that we have, and costs less to call.
+* More rows go through oneDNN, with the rectifier inside the product and with weights that were
+  brought into oneDNN's own order once.
+
+`benchmarks/` measures both against what they replace.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
+
+from normscope.nn import MLP
+
+_GEMV_VALUES = 400_000
+"""OpenBLAS deals a matrix-vector product out to its threads from 460 800 values on, where waiting
+for them costs more than it saves. Larger matrices are multiplied in blocks of rows."""
+
+_PACKING_ROWS = 1024
+"""For how many rows oneDNN chooses the order of the weights; the order serves any number."""
+
+
+class LinearChain(nn.Sequential):
+    """An `nn.Sequential` of `Linear`, `ReLU` and `Flatten`, quick where no gradient is asked for.
+
+    It is and does what a Sequential is and does: children may be replaced, hooked, parametrized or
+    trained, and whatever the short ways do not cover is computed the ordinary way. They keep views
+    of the weights and, from the second batch of more than one row on, a reordered copy as well,
+    which is renewed when a weight was replaced or written to in place. Only a write through
+    ``weight.data`` stays hidden from PyTorch's count of writes: call `eval()` after it.
+
+    Example:
+        >>> chain = LinearChain(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> x = torch.randn(5, 3)
+        >>> with torch.no_grad():
+        ...     torch.allclose(chain(x), nn.Sequential(*chain)(x), atol=1e-6)
+        True
+    """
+
+    _prepared: "_Prepared | None" = None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "LinearChain | None":
+        """The same modules as a chain, if `model` is nothing but one; None otherwise.
+
+        Only an `MLP` or a plain `nn.Sequential` without hooks is taken apart: another class may do
+        more than its modules say.
+        """
+        children = children_in_a_row(model)
+        if children is None or _hooked(model):
+            return None
+        kept = [child for child in children if type(child) is not nn.Identity]
+        if any(type(child) not in {nn.Flatten, nn.Linear, nn.ReLU} for child in kept):
+            return None
+        return cls(*kept).train(model.training)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - PyTorch's name
+        """Map `[rows, inputs]`, or what a leading `Flatten` makes that of, to `[rows, outputs]`."""
+        if _is_plain_inference(input) and (prepared := self._ready()) is not None:
+            x = input.flatten(1) if prepared.flattens and input.ndim > 2 else input
+            if x.ndim == 2 and x.shape[1] == prepared.layers[0].weight.shape[1] and len(x):
+                return _one_row(prepared, x) if len(x) == 1 else _many_rows(prepared, x)
+        y: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        return y
+
+    def train(self, mode: bool = True) -> "LinearChain":  # noqa: FBT001, FBT002 - PyTorch's
+        """Set the mode, and forget what was prepared."""
+        self._prepared = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles prepare for themselves."""
+        return vars(self) | {"_prepared": None}
+
+    def _ready(self) -> "_Prepared | None":
+        """What the short ways need, renewed if the modules are others now; None if they cannot."""
+        children = tuple(self._modules.values())
+        for child in children:
+            if child is None or child._forward_hooks or child._forward_pre_hooks:  # noqa: SLF001
+                return None
+        prepared = self._prepared
+        if prepared is None or not prepared.is_current(children):
+            prepared = self._prepared = _prepare(children)
+        return prepared if prepared.layers else None
+
+
+@dataclass
+class _Layer:
+    """One linear layer, as the short ways take it. All but `packed` shares the module's memory.
+
+    Attributes:
+        module: the layer.
+        weight: its weight.
+        bias: its bias; None if it has none.
+        blocks: the weight as NumPy arrays of some rows each.
+        offset: the bias as a NumPy array; zeros if there is none.
+        floor: zeros as long as the bias if a ReLU follows; None otherwise.
+        packed: the weight in oneDNN's order, once it was needed.
+        version: PyTorch's count of writes to the weight when it was packed.
+    """
+
+    module: nn.Linear
+    weight: Tensor
+    bias: Tensor | None
+    blocks: list[np.ndarray]
+    offset: np.ndarray
+    floor: np.ndarray | None = None
+    packed: Tensor | None = None
+    version: int = -1
+
+    @classmethod
+    def of(cls, module: nn.Linear) -> "_Layer | None":
+        """The layer, unless its tensors are not plain float32 in the CPU's memory."""
+        if not all(
+            _is_plain(tensor) for tensor in (module.weight, module.bias) if tensor is not None
+        ):
+            return None
+        weight = module.weight.detach()
+        bias = None if module.bias is None else module.bias.detach()
+        offset = weight.new_zeros(len(weight)) if bias is None else bias
+        rows = max(1, _GEMV_VALUES // max(1, weight.shape[1]))
+        blocks = [block.numpy() for block in weight.split(rows)]
+        return cls(module, weight, bias, blocks, offset.numpy())
+
+    def is_current(self) -> bool:
+        """Whether the module still has the tensors (not: the values) that it had.
+
+        Their memory is held on to, and cannot have been given to others meanwhile.
+        """
+        now = self.module._parameters  # noqa: SLF001 - `module.weight` takes thrice as long
+        weight, bias = now["weight"], now["bias"]
+        assert weight is not None
+        same = weight.data_ptr() == self.weight.data_ptr()
+        if bias is None or self.bias is None:
+            return same and bias is self.bias
+        return same and bias.data_ptr() == self.bias.data_ptr()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A chain, ready to be computed; no layers if it must go the ordinary way."""
+
+    children: tuple[nn.Module | None, ...]
+    flattens: bool
+    layers: list[_Layer]
+
+    def is_current(self, children: tuple[nn.Module | None, ...]) -> bool:
+        return self.children == children and all(map(_Layer.is_current, self.layers))
+
+
+def children_in_a_row(model: nn.Module) -> list[nn.Module] | None:
+    """The modules that an `MLP` or a plain `nn.Sequential` applies, in order; None for others.
+
+    Example:
+        >>> children_in_a_row(nn.Sequential(nn.Sequential(nn.Linear(2, 3)), nn.ReLU()))
+        [Linear(in_features=2, out_features=3, bias=True), ReLU()]
+    """
+    row: list[nn.Module] = []
+    if type(model) is MLP:
+        for layer in model.normalized_layers():
+            row += [layer.linear, layer.norm, nn.ReLU()]
+        return [nn.Flatten(), *row[:-1]] if len(row) == 3 * len(model.layers) else None
+    if type(model) is not nn.Sequential:
+        return None
+    for child in model:
+        row += (None if _hooked(child) else children_in_a_row(child)) or [child]
+    return row
+
+
+def _prepare(children: tuple[nn.Module | None, ...]) -> _Prepared:
+    """Read the modules once; anything unexpected makes a chain without layers."""
+    nothing = _Prepared(children, flattens=False, layers=[])
+    layers: list[_Layer] = []
+    flattens = False
+    for index, child in enumerate(children):
+        if type(child) is nn.Linear:
+            layer = _Layer.of(child)
+            if layer is None:
+                return nothing
+            layers.append(layer)
+        elif type(child) is nn.ReLU and layers:
+            layers[-1].floor = np.zeros_like(layers[-1].offset)
+        elif (
+            type(child) is nn.Flatten and not index and (child.start_dim, child.end_dim) == (1, -1)
+        ):
+            flattens = True
+        else:
+            return nothing
+    return _Prepared(children, flattens=flattens, layers=layers)
+
+
+def _one_row(prepared: _Prepared, x: Tensor) -> Tensor:
+    """Matrix-vector products in NumPy."""
+    h = x.detach().numpy()[0]
+    for layer in prepared.layers:
+        blocks, floor = layer.blocks, layer.floor
+        h = blocks[0].dot(h) if len(blocks) == 1 else np.concatenate([b.dot(h) for b in blocks])
+        h += layer.offset
+        if floor is not None:
+            np.maximum(h, floor, out=h)  # a vector of zeros takes half the time of one zero
+    return torch.from_numpy(h[None])
+
+
+def _many_rows(prepared: _Prepared, x: Tensor) -> Tensor:
+    """Products by oneDNN with the rectifier inside, or by whatever torch has."""
+    linear = _packed_linear()
+    for layer in prepared.layers:
+        if linear is None or layer.weight.is_inference():  # torch does not count writes to those
+            x = F.linear(x, layer.weight, layer.bias)
+            x = x.relu_() if layer.floor is not None else x
+            continue
+        if layer.packed is None or layer.version != layer.weight._version:  # noqa: SLF001
+            layer.version = layer.weight._version  # noqa: SLF001 - there is no public word for it
+            layer.packed = _pack(layer.weight)
+        x = linear(
+            x, layer.packed, layer.bias, "relu" if layer.floor is not None else "none", [], ""
+        )
+    return x
+
+
+def _pack(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKING_ROWS)  # noqa: SLF001
+    return packed
+
+
+@functools.cache
+def _packed_linear() -> Callable[..., Tensor] | None:
+    """The oneDNN product of the compiler's back end, which is private: None unless it works."""
+    weight, bias, x = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5]), torch.ones(2, 2)
+    try:
+        linear: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
+        works = linear(x, _pack(weight), bias, "none", [], "").tolist() == [[-0.5], [-0.5]]
+        works &= linear(x, _pack(weight), bias, "relu", [], "").tolist() == [[0.0], [0.0]]
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return linear if works else None
+
+
+def _is_plain_inference(x: Tensor) -> bool:
+    """Whether `x` is only to be computed with: no gradient, no tracing, no transformation."""
+    return (
+        not torch.is_grad_enabled()
+        and _is_plain(x)
+        and not x.is_neg()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and torch._C._functorch.peek_interpreter_stack() is None  # noqa: SLF001
+        and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001
+        and not torch._C._len_torch_function_stack()  # noqa: SLF001
+        and not _has_any_global_hook()
+    )
+
+
+def _is_plain(x: Any) -> bool:
+    return (
+        type(x) in {Tensor, nn.Parameter}
+        and x.dtype is torch.float32
+        and x.layout is torch.strided
+        and x.is_cpu
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001
