@@ -36,7 +36,7 @@ def verdict(table: Table, target: Target) -> str:
 
     >>> table = Table("", "s", {"us": [1.0], "floor": [2.0]})
     >>> verdict(table, Target("us", 0.4, "floor"))
-    'us: 0.50 x floor (target: at most 0.4): missed'
+    'us: 0.500 x floor (target: at most 0.4): missed'
     """
     value = table.measured(target)
     goal = f"target: at {'least' if target.at_least else 'most'} {target.bound:g}"
@@ -45,7 +45,7 @@ def verdict(table: Table, target: Target) -> str:
     if value is None:
         return f"{target.who}: not measured ({goal})"
     figure = (
-        f"{value:.2f} x {target.against}" if target.against else f"{_digits(value)} {table.unit}"
+        f"{value:#.3g} x {target.against}" if target.against else f"{_digits(value)} {table.unit}"
     )
     return f"{target.who}: {figure} ({goal}): {'met' if target.met_by(value) else 'missed'}"
 
@@ -71,6 +71,8 @@ def _steps(tables: list[Table]) -> str:
     for who in names:
         label = f"**{who}**" if who == "normscope" else who
         rows.append([label, *(_ratio_cell(table, who) for table in tables)])
+        if who == "normscope":
+            rows.append(["its target", *map(_goal_cell, tables)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -83,6 +85,16 @@ def _ratio_cell(table: Table, who: str) -> str:
     return f"**{text}**" if who == "normscope" else text
 
 
+def _goal_cell(table: Table) -> str:
+    """What the table's targets ask for, and whether it came."""
+    cells = []
+    for target in table.targets:
+        value = table.measured(target)
+        met = value is not None and target.met_by(value)
+        cells.append(f"≤ {target.bound:.2f}{'' if met else ', missed'}")
+    return ", ".join(cells) or "–"
+
+
 def _others(tables: Iterable[Table]) -> str:
     """Everything else: a row for each target."""
     rows = ["| also | measured | target |", "| --- | --- | --- |"]
@@ -91,7 +103,7 @@ def _others(tables: Iterable[Table]) -> str:
             value = table.measured(target)
             if value is None:
                 continue
-            figure = f"{value:.2f} × {target.against}" if target.against else _digits(value)
+            figure = f"{value:#.3g} × {target.against}" if target.against else _digits(value)
             unit = "×" if target.against else table.unit
             bound = f"{'≥' if target.at_least else '≤'} {target.bound:g} {unit}"
             figure += "" if target.against else f" {table.unit}"

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 PACKAGES = (
     *("normscope", "torch", "numpy", "jax", "jaxlib", "tensorflow", "keras", "lightning"),
-    *("onnxruntime", "onnx", "tensorboard"),
+    *("onnxruntime", "onnx", "tensorboard", "isal"),
 )
 
 

@@ -87,6 +87,7 @@ def test_the_readme_has_machine_date_and_every_ratio() -> None:
     text = in_readme({"sections": {"training": recorded(DRIFTING)}})
     assert "| floor | 1 (2000.0 ms) |" in text
     assert "| **normscope** | **1.10** |" in text
+    assert "| its target | ≤ 1.10 |" in text  # 1.105, in two digits
     assert "| peer | 2.00 |" in text
     assert "2026-01-02 on A CPU, 2 cores, with torch 2.13" in text
 
