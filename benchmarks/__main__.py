@@ -36,8 +36,9 @@ def options(arguments: list[str]) -> Namespace:
     parser = ArgumentParser(
         prog="./dev bench",
         description=__doc__,
-        epilog=f"Contestants of a training step: {', '.join(peers)}. Those whose framework is not\n"
-        "installed are named and left out. What is compared: docs/benchmarks.md.",
+        epilog=f"Contestants of a training step:\n  {', '.join(peers)}.\n"
+        "Those whose framework is not installed are named and left out.\n"
+        "What is compared: docs/benchmarks.md.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument(
