@@ -191,7 +191,8 @@ def _apply(model: nn.Module, sites: Sites) -> list[Change]:
 
 def _difference(expected: list[Tensor], result: nn.Module, example: Any) -> float:
     """How far the outputs are from what they should be: see `fold`."""
-    found = _outputs(result, example)
+    with preserved(result):
+        found = _outputs(result, example)
     if [t.shape for t in found] != [t.shape for t in expected]:
         return math.inf
     return max(map(_relative, found, expected))

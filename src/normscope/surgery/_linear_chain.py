@@ -5,8 +5,8 @@ unusual take PyTorch's own path; plain inference on the CPU takes one of two sho
 
 * One row is a chain of matrix-vector products. NumPy's BLAS (OpenBLAS, as a rule) is faster at them
   than the MKL inside PyTorch on the processors that we have, and costs less to call.
-* More rows go through oneDNN, with the rectifier inside the product and with weights that were
-  brought into oneDNN's own order once.
+* More rows go through oneDNN, with weights that were brought into oneDNN's own order once. (Its
+  products could rectify as well, but they would turn NaN into 0.)
 
 `benchmarks/` measures both against what they replace.
 """
@@ -36,10 +36,11 @@ class LinearChain(nn.Sequential):
     """An `nn.Sequential` of `Linear`, `ReLU` and `Flatten`, quick where no gradient is asked for.
 
     It is and does what a Sequential is and does: children may be replaced, hooked, parametrized or
-    trained, and whatever the short ways do not cover is computed the ordinary way. They keep views
-    of the weights and, from the second batch of more than one row on, a reordered copy as well,
-    which is renewed when a weight was replaced or written to in place. Only a write through
-    ``weight.data`` stays hidden from PyTorch's count of writes: call `eval()` after it.
+    trained, and whatever the short ways do not cover is computed the ordinary way.
+
+    For batches it keeps a reordered copy of the weights, which is renewed when they were replaced
+    or written to. Only a write to a few single values through ``weight.data``, which PyTorch does
+    not count, may go unseen: call `train()` or `eval()` after it.
 
     Example:
         >>> chain = LinearChain(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -108,7 +109,7 @@ class _Layer:
         offset: the bias as a NumPy array; zeros if there is none.
         floor: zeros as long as the bias if a ReLU follows; None otherwise.
         packed: the weight in oneDNN's order, once it was needed.
-        version: PyTorch's count of writes to the weight when it was packed.
+        written: what tells whether the weight was written to after it was packed.
     """
 
     module: nn.Linear
@@ -118,7 +119,7 @@ class _Layer:
     offset: np.ndarray
     floor: np.ndarray | None = None
     packed: Tensor | None = None
-    version: int = -1
+    written: tuple[int, bytes] | None = None
 
     @classmethod
     def of(cls, module: nn.Linear) -> "_Layer | None":
@@ -140,12 +141,24 @@ class _Layer:
         Their memory is held on to, and cannot have been given to others meanwhile.
         """
         now = self.module._parameters  # noqa: SLF001 - `module.weight` takes thrice as long
-        weight, bias = now["weight"], now["bias"]
-        assert weight is not None
-        same = weight.data_ptr() == self.weight.data_ptr()
+        weight, bias = now.get("weight"), now.get("bias")
+        if weight is None or weight.data_ptr() != self.weight.data_ptr():
+            return False
         if bias is None or self.bias is None:
-            return same and bias is self.bias
-        return same and bias.data_ptr() == self.bias.data_ptr()
+            return bias is self.bias
+        return bias.data_ptr() == self.bias.data_ptr()
+
+    def in_onednns_order(self) -> Tensor:
+        """The weight, packed again if it was written to since.
+
+        PyTorch's count of writes misses what fused optimizers write (torch 2.13), and what goes
+        through ``weight.data``: some values are compared as well, in equal distances.
+        """
+        values = self.weight.reshape(-1)[:: 1 + self.weight.numel() // 64]
+        written = (self.weight._version, values.numpy().tobytes())  # noqa: SLF001 - no public word
+        if self.packed is None or self.written != written:
+            self.packed, self.written = _pack(self.weight), written
+        return self.packed
 
 
 @dataclass(frozen=True)
@@ -204,29 +217,26 @@ def _prepare(children: tuple[nn.Module | None, ...]) -> _Prepared:
 def _one_row(prepared: _Prepared, x: Tensor) -> Tensor:
     """Matrix-vector products in NumPy."""
     h = x.detach().numpy()[0]
-    for layer in prepared.layers:
-        blocks, floor = layer.blocks, layer.floor
-        h = blocks[0].dot(h) if len(blocks) == 1 else np.concatenate([b.dot(h) for b in blocks])
-        h += layer.offset
-        if floor is not None:
-            np.maximum(h, floor, out=h)  # a vector of zeros takes half the time of one zero
+    with np.errstate(all="ignore"):  # what is not finite passes through without a word, as in torch
+        for layer in prepared.layers:
+            blocks, floor = layer.blocks, layer.floor
+            h = blocks[0].dot(h) if len(blocks) == 1 else np.concatenate([b.dot(h) for b in blocks])
+            h += layer.offset
+            if floor is not None:
+                np.maximum(h, floor, out=h)  # a vector of zeros takes half the time of one zero
     return torch.from_numpy(h[None])
 
 
 def _many_rows(prepared: _Prepared, x: Tensor) -> Tensor:
-    """Products by oneDNN with the rectifier inside, or by whatever torch has."""
+    """Products by oneDNN, or by whatever torch has."""
     linear = _packed_linear()
     for layer in prepared.layers:
         if linear is None or layer.weight.is_inference():  # torch does not count writes to those
             x = F.linear(x, layer.weight, layer.bias)
-            x = x.relu_() if layer.floor is not None else x
-            continue
-        if layer.packed is None or layer.version != layer.weight._version:  # noqa: SLF001
-            layer.version = layer.weight._version  # noqa: SLF001 - there is no public word for it
-            layer.packed = _pack(layer.weight)
-        x = linear(
-            x, layer.packed, layer.bias, "relu" if layer.floor is not None else "none", [], ""
-        )
+        else:
+            x = linear(x, layer.in_onednns_order(), layer.bias, "none", [], "")
+        if layer.floor is not None:
+            x.relu_()
     return x
 
 
@@ -242,7 +252,6 @@ def _packed_linear() -> Callable[..., Tensor] | None:
     try:
         linear: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise.default  # noqa: SLF001
         works = linear(x, _pack(weight), bias, "none", [], "").tolist() == [[-0.5], [-0.5]]
-        works &= linear(x, _pack(weight), bias, "relu", [], "").tolist() == [[0.0], [0.0]]
     except (AttributeError, RuntimeError, TypeError):
         return None
     return linear if works else None
@@ -252,6 +261,7 @@ def _is_plain_inference(x: Tensor) -> bool:
     """Whether `x` is only to be computed with: no gradient, no tracing, no transformation."""
     return (
         not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
         and _is_plain(x)
         and not x.is_neg()
         and not torch.is_autocast_enabled("cpu")

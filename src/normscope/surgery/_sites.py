@@ -122,7 +122,7 @@ class _Map:
 
     def _objections_to_norm(self, norm: _BatchNorm, axes: Mapping[nn.Module, int]) -> Iterator[str]:
         name = type(norm).__name__
-        if type(norm) not in FOLDABLE_NORMS:
+        if parametrize.type_before_parametrizations(norm) not in FOLDABLE_NORMS:
             yield f"{name} is a class of its own, which may compute something else"
         if norm.training:
             yield "it is in training mode, where each batch is normalized by its own: call eval()"
@@ -134,7 +134,8 @@ class _Map:
             yield reason
         source = _input(self.nodes[norm])
         linear = None if source is None else self.modules.get(source)
-        if source is None or linear is None or type(linear) not in OUTPUT_AXES:
+        kind = None if linear is None else parametrize.type_before_parametrizations(linear)
+        if source is None or linear is None or kind not in OUTPUT_AXES:
             yield f"its input comes from {self._name(source)}, into which it cannot be folded"
             return
         where = f"its input comes from {self.paths[linear]!r}"
@@ -182,7 +183,7 @@ class _LeafTracer(Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a call of `m` is one node."""
-        ours = type(m) in OUTPUT_AXES or isinstance(m, _BatchNorm)
+        ours = type(m) in OUTPUT_AXES or isinstance(m, _BatchNorm) or parametrize.is_parametrized(m)
         hooked = bool(m._forward_hooks or m._forward_pre_hooks)  # noqa: SLF001
         return ours or hooked or super().is_leaf_module(m, module_qualified_name)
 
