@@ -102,21 +102,21 @@ class _Layer:
     """One linear layer, as the short ways take it. All but `packed` shares the module's memory.
 
     Attributes:
-        module: the layer.
         weight: its weight.
         bias: its bias; None if it has none.
-        blocks: the weight as NumPy arrays of some rows each.
+        blocks: the weight as NumPy arrays of some rows each, and which rows these are.
         offset: the bias as a NumPy array; zeros if there is none.
+        samples: some of the weight's values.
         floor: zeros as long as the bias if a ReLU follows; None otherwise.
         packed: the weight in oneDNN's order, once it was needed.
         written: what tells whether the weight was written to after it was packed.
     """
 
-    module: nn.Linear
     weight: Tensor
     bias: Tensor | None
-    blocks: list[np.ndarray]
+    blocks: list[tuple[slice, np.ndarray]]
     offset: np.ndarray
+    samples: np.ndarray
     floor: np.ndarray | None = None
     packed: Tensor | None = None
     written: tuple[int, bytes] | None = None
@@ -124,29 +124,22 @@ class _Layer:
     @classmethod
     def of(cls, module: nn.Linear) -> "_Layer | None":
         """The layer, unless its tensors are not plain float32 in the CPU's memory."""
-        if not all(
-            _is_plain(tensor) for tensor in (module.weight, module.bias) if tensor is not None
-        ):
+        tensors = [tensor for tensor in (module.weight, module.bias) if tensor is not None]
+        if not all(_is_plain(tensor) and not tensor.is_neg() for tensor in tensors):
             return None
         weight = module.weight.detach()
         bias = None if module.bias is None else module.bias.detach()
         offset = weight.new_zeros(len(weight)) if bias is None else bias
-        rows = max(1, _GEMV_VALUES // max(1, weight.shape[1]))
-        blocks = [block.numpy() for block in weight.split(rows)]
-        return cls(module, weight, bias, blocks, offset.numpy())
-
-    def is_current(self) -> bool:
-        """Whether the module still has the tensors (not: the values) that it had.
-
-        Their memory is held on to, and cannot have been given to others meanwhile.
-        """
-        now = self.module._parameters  # noqa: SLF001 - `module.weight` takes thrice as long
-        weight, bias = now.get("weight"), now.get("bias")
-        if weight is None or weight.data_ptr() != self.weight.data_ptr():
-            return False
-        if bias is None or self.bias is None:
-            return bias is self.bias
-        return bias.data_ptr() == self.bias.data_ptr()
+        values = weight.numpy()
+        step = max(1, _GEMV_VALUES // max(1, weight.shape[1]))
+        rows = [slice(start, start + step) for start in range(0, len(values), step)]
+        return cls(
+            weight,
+            bias,
+            blocks=[(some, values[some]) for some in rows],
+            offset=offset.numpy(),
+            samples=weight.reshape(-1)[:: 1 + weight.numel() // 64].numpy(),
+        )
 
     def in_onednns_order(self) -> Tensor:
         """The weight, packed again if it was written to since.
@@ -154,8 +147,7 @@ class _Layer:
         PyTorch's count of writes misses what fused optimizers write (torch 2.13), and what goes
         through ``weight.data``: some values are compared as well, in equal distances.
         """
-        values = self.weight.reshape(-1)[:: 1 + self.weight.numel() // 64]
-        written = (self.weight._version, values.numpy().tobytes())  # noqa: SLF001 - no public word
+        written = (self.weight._version, self.samples.tobytes())  # noqa: SLF001 - no public word
         if self.packed is None or self.written != written:
             self.packed, self.written = _pack(self.weight), written
         return self.packed
@@ -163,14 +155,31 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A chain, ready to be computed; no layers if it must go the ordinary way."""
+    """A chain, ready to be computed.
+
+    Attributes:
+        children: the modules that were read.
+        flattens: whether the first is a `Flatten`.
+        layers: what was read; empty if the chain must go the ordinary way.
+        memory: where each tensor is to be found, the tensor, and its address. The layers hold on to
+            that memory, so that no other tensor can have been put there meanwhile.
+    """
 
     children: tuple[nn.Module | None, ...]
     flattens: bool
     layers: list[_Layer]
+    memory: list[tuple[dict[str, Any], str, Tensor | None, int]]
 
     def is_current(self, children: tuple[nn.Module | None, ...]) -> bool:
-        return self.children == children and all(map(_Layer.is_current, self.layers))
+        """Whether the modules still have the tensors (not: the values) that they had."""
+        if self.children != children:
+            return False
+        for parameters, name, tensor, address in self.memory:
+            if parameters.get(name) is not tensor:
+                return False
+            if tensor is not None and tensor.data_ptr() != address:
+                return False
+        return True
 
 
 def children_in_a_row(model: nn.Module) -> list[nn.Module] | None:
@@ -194,24 +203,25 @@ def children_in_a_row(model: nn.Module) -> list[nn.Module] | None:
 
 def _prepare(children: tuple[nn.Module | None, ...]) -> _Prepared:
     """Read the modules once; anything unexpected makes a chain without layers."""
-    nothing = _Prepared(children, flattens=False, layers=[])
-    layers: list[_Layer] = []
-    flattens = False
-    for index, child in enumerate(children):
-        if type(child) is nn.Linear:
-            layer = _Layer.of(child)
-            if layer is None:
-                return nothing
+    nothing = _Prepared(children, flattens=False, layers=[], memory=[])
+    flattens = bool(children) and _flattens(children[0])
+    prepared = _Prepared(children, flattens, layers=[], memory=[])
+    for child in children[prepared.flattens :]:
+        layers = prepared.layers
+        if type(child) is nn.Linear and (layer := _Layer.of(child)):
             layers.append(layer)
+            for name, tensor in child._parameters.items():  # noqa: SLF001 - twice as fast to look up
+                address = 0 if tensor is None else tensor.data_ptr()
+                prepared.memory.append((child._parameters, name, tensor, address))  # noqa: SLF001
         elif type(child) is nn.ReLU and layers:
             layers[-1].floor = np.zeros_like(layers[-1].offset)
-        elif (
-            type(child) is nn.Flatten and not index and (child.start_dim, child.end_dim) == (1, -1)
-        ):
-            flattens = True
         else:
             return nothing
-    return _Prepared(children, flattens=flattens, layers=layers)
+    return prepared
+
+
+def _flattens(child: nn.Module | None) -> bool:
+    return type(child) is nn.Flatten and (child.start_dim, child.end_dim) == (1, -1)
 
 
 def _one_row(prepared: _Prepared, x: Tensor) -> Tensor:
@@ -219,11 +229,13 @@ def _one_row(prepared: _Prepared, x: Tensor) -> Tensor:
     h = x.detach().numpy()[0]
     with np.errstate(all="ignore"):  # what is not finite passes through without a word, as in torch
         for layer in prepared.layers:
-            blocks, floor = layer.blocks, layer.floor
-            h = blocks[0].dot(h) if len(blocks) == 1 else np.concatenate([b.dot(h) for b in blocks])
-            h += layer.offset
-            if floor is not None:
-                np.maximum(h, floor, out=h)  # a vector of zeros takes half the time of one zero
+            sums = np.empty(len(layer.offset), np.float32)
+            for rows, weight in layer.blocks:
+                weight.dot(h, sums[rows])
+            sums += layer.offset
+            if layer.floor is not None:  # a vector of zeros, which takes half the time of a scalar
+                np.maximum(sums, layer.floor, out=sums)
+            h = sums
     return torch.from_numpy(h[None])
 
 
