@@ -66,7 +66,7 @@ def test_the_short_ways_compute_the_same(
 
 def test_blocks_stay_below_what_openblas_deals_out_to_threads() -> None:
     linear = nn.Linear(784, 1000)
-    blocks = [block for _, block in _linear_chain._Layer.of(linear).blocks]
+    blocks = _linear_chain._Layer.of(linear).blocks
     assert [block.size <= 460_800 for block in blocks] == [True, True]
     assert all(np.shares_memory(block, linear.weight.detach().numpy()) for block in blocks)
 

@@ -104,7 +104,7 @@ class _Layer:
     Attributes:
         weight: its weight.
         bias: its bias; None if it has none.
-        blocks: the weight as NumPy arrays of some rows each, and which rows these are.
+        blocks: the weight as NumPy arrays of some rows each.
         offset: the bias as a NumPy array; zeros if there is none.
         samples: some of the weight's values.
         floor: zeros as long as the bias if a ReLU follows; None otherwise.
@@ -114,7 +114,7 @@ class _Layer:
 
     weight: Tensor
     bias: Tensor | None
-    blocks: list[tuple[slice, np.ndarray]]
+    blocks: list[np.ndarray]
     offset: np.ndarray
     samples: np.ndarray
     floor: np.ndarray | None = None
@@ -130,13 +130,11 @@ class _Layer:
         weight = module.weight.detach()
         bias = None if module.bias is None else module.bias.detach()
         offset = weight.new_zeros(len(weight)) if bias is None else bias
-        values = weight.numpy()
-        step = max(1, _GEMV_VALUES // max(1, weight.shape[1]))
-        rows = [slice(start, start + step) for start in range(0, len(values), step)]
+        rows = max(1, _GEMV_VALUES // max(1, weight.shape[1]))
         return cls(
             weight,
             bias,
-            blocks=[(some, values[some]) for some in rows],
+            blocks=[block.numpy() for block in weight.split(rows)],
             offset=offset.numpy(),
             samples=weight.reshape(-1)[:: 1 + weight.numel() // 64].numpy(),
         )
@@ -229,13 +227,11 @@ def _one_row(prepared: _Prepared, x: Tensor) -> Tensor:
     h = x.detach().numpy()[0]
     with np.errstate(all="ignore"):  # what is not finite passes through without a word, as in torch
         for layer in prepared.layers:
-            sums = np.empty(len(layer.offset), np.float32)
-            for rows, weight in layer.blocks:
-                weight.dot(h, sums[rows])
-            sums += layer.offset
-            if layer.floor is not None:  # a vector of zeros, which takes half the time of a scalar
-                np.maximum(sums, layer.floor, out=sums)
-            h = sums
+            blocks, floor = layer.blocks, layer.floor
+            h = blocks[0].dot(h) if len(blocks) == 1 else np.concatenate([b.dot(h) for b in blocks])
+            h += layer.offset
+            if floor is not None:
+                np.maximum(h, floor, out=h)  # a vector of zeros takes half the time of a scalar
     return torch.from_numpy(h[None])
 
 
