@@ -42,6 +42,14 @@ class Stack:
             member.data, member.grad = value, gradient
         self.value, self.gradient = _squeezed(values), _squeezed(gradients)
 
+    def take(self, gradient: Tensor) -> None:
+        """Let a tensor that holds the gradient be it."""
+        if gradient is not self.gradient:
+            self.gradient = gradient
+            of_each = [gradient] if len(self.members) == 1 else gradient
+            for member, view in zip(self.members, of_each, strict=True):
+                member.grad = view
+
 
 class FusedAdam:
     """`torch.optim.Adam`'s own kernel on its own state, without its bookkeeping at every step.
@@ -58,12 +66,9 @@ class FusedAdam:
             [_state(*pair) for pair in zip(optimizers, stack.members, strict=True)]
             for stack in stacks
         ]
-        self._tensors = [
-            [stack.value for stack in stacks],
-            [stack.gradient for stack in stacks],
-            [_stacked(of_one, "exp_avg") for of_one in states],
-            [_stacked(of_one, "exp_avg_sq") for of_one in states],
-        ]
+        self._stacks, self._parameters = stacks, [stack.value for stack in stacks]
+        self._first_moments = [_stacked(of_one, "exp_avg") for of_one in states]
+        self._second_moments = [_stacked(of_one, "exp_avg_sq") for of_one in states]
         # Each parameter keeps a count, as torch's Adam wants it; they are views of one tensor.
         everyone = [state for of_one in states for state in of_one]
         self._counts = _stacked(everyone, "step")
@@ -73,12 +78,11 @@ class FusedAdam:
         """Kingma & Ba 2015 (arXiv 1412.6980), Algorithm 1, on every parameter."""
         group = self._group
         self._counts.add_(1)
-        parameters, gradients, first_moments, second_moments = self._tensors
         torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls
-            parameters,
-            gradients,
-            first_moments,
-            second_moments,
+            self._parameters,
+            [stack.gradient for stack in self._stacks],
+            self._first_moments,
+            self._second_moments,
             [],  # the maxima that only AMSGrad keeps
             self._steps,
             lr=group["lr"],
@@ -96,9 +100,10 @@ class RunningStatistics:
 
     Args:
         norms: for which `agree` is true; their buffers become views.
+        scales: for each norm, what the values that it normalizes are to those that are measured.
     """
 
-    def __init__(self, norms: Sequence[BatchNorm]) -> None:
+    def __init__(self, norms: Sequence[BatchNorm], scales: Sequence[float]) -> None:
         first, widths = norms[0], [norm.num_features for norm in norms]
         self._wide = BatchNorm(
             sum(widths),
@@ -116,6 +121,9 @@ class RunningStatistics:
             norm.num_batches_tracked = count
         self._wide.num_batches_tracked, self._other_counts = counts[0], counts[1:]
         self._mean, self._bessel_variance = torch.zeros_like(joined), torch.zeros_like(joined)
+        of_each = [torch.full_like(norm.weight, c) for norm, c in zip(norms, scales, strict=True)]
+        scale = torch.cat(of_each)
+        self._scale, self._scale_squared = scale, scale**2
         self._placed = 0
 
     def places(self, channels: int) -> tuple[Tensor, Tensor]:
@@ -129,8 +137,10 @@ class RunningStatistics:
         return self._mean[here], self._bessel_variance[here]
 
     def follow(self, n: int) -> None:
-        """Follow a batch with n values per channel, as `BatchNorm.track` does."""
+        """Follow a batch with n values per channel, whose statistics are in their places."""
         self._other_counts.add_(1)
+        self._mean.mul_(self._scale)
+        self._bessel_variance.mul_(self._scale_squared)
         self._wide.track(self._mean, self._bessel_variance, n)
 
     @staticmethod

@@ -7,20 +7,22 @@ Forward, for each layer, with rows :math:`x`, weights :math:`W` and scale
 :math:`c = 1/\sqrt{n_{in}}` (1 for plain weights):
 
 .. math::
-    s_1 = c \, x W^\top, \quad s_3 = \mathrm{batchnorm}(s_1), \quad h = \max(s_3, 0)
+    z = x W^\top, \quad s_1 = c z, \quad s_3 = \mathrm{batchnorm}(s_1), \quad h = \max(s_3, 0)
 
 The loss is the mean cross-entropy of the last :math:`s_3`, whose gradient is
 :math:`(\mathrm{softmax}(s_3) - \mathrm{onehot}) / m`. Backward, from the last layer to the first:
 
 .. math::
-    \partial s_1 = \mathrm{batchnorm}'(\partial s_3), \quad
-    \partial W = c \, (\partial s_1)^\top x, \quad
-    \partial x = c \, \partial s_1 W, \quad
+    \partial z = c \, \mathrm{batchnorm}'(\partial s_3), \quad
+    \partial W = (\partial z)^\top x, \quad
+    \partial x = \partial z \, W, \quad
     \partial s_3^{\text{before}} = \partial x \cdot [h > 0]
 
-The products take :math:`c` as their own factor, so the scale costs nothing. Batch norm and its
-derivative are PyTorch's kernels (Ioffe & Szegedy 2015, section 3), and so is Adam. Without a norm,
-:math:`s_3 = s_1 + b`, and :math:`\partial b` is the sum of :math:`\partial s_3` over the rows.
+:math:`s_1` is never formed: :math:`\mathrm{batchnorm}(c z; \epsilon) = \mathrm{batchnorm}(z;
+\epsilon / c^2)`, and the derivative of the right side by :math:`z` has the :math:`c` in it. Batch
+norm and its derivative are PyTorch's kernels (Ioffe & Szegedy 2015, section 3), and so is Adam.
+Without a norm, :math:`s_3 = c z + b`, and :math:`\partial b` is the sum of :math:`\partial s_3`
+over the rows.
 
 Several networks that differ in nothing but their numbers make a step together: their units stand
 side by side, ``[rows, networks * units]``, which to the kernel is one wide batch norm, and the
@@ -34,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from normscope.nn import MLP, BatchNorm, NormalizedLayer, ScaledLinear
+from normscope.nn import MLP, BatchNorm, NormalizedLayer, ScaledLinear, fast_linear
 from normscope.training._stacked import FusedAdam, RunningStatistics, Stack
 
 _kernels = torch.ops.aten
@@ -52,8 +54,8 @@ class _Layer(ABC):
     def __init__(self, layers: Sequence[NormalizedLayer], rows: int) -> None:
         self.networks = len(layers)
         self.weight = _stack(layers, "linear.weight")
-        linear, units = layers[0].linear, self.weight.value.shape[-2]
-        self.scale = linear.scale if isinstance(linear, ScaledLinear) else 1.0
+        self.transposed = self.weight.value.mT
+        units, self.scale = self.weight.value.shape[-2], _scale(layers[0])
         self.output = self.weight.value.new_zeros(rows, self.networks * units)
         self.stacks = [self.weight]
 
@@ -62,23 +64,21 @@ class _Layer(ABC):
         """From x to s3, which is left in `output`."""
 
     @abstractmethod
-    def by_sums(self, by_s3: Tensor) -> Tensor:
-        """From the derivative by s3 to that by s1; gamma's and beta's, or b's, on the way."""
+    def by_z(self, by_s3: Tensor) -> Tensor:
+        """From the derivative by s3 to that by z; gamma's and beta's, or b's, on the way."""
 
-    def backward(self, by_s3: Tensor, x: Tensor, by_x: Tensor | None) -> None:
-        """From the derivative by s3 to that by the weights and, where wanted, by x."""
-        by_sums = self.apart(self.by_sums(by_s3))
-        self.product(by_sums.mT, self.apart(x), out=self.weight.gradient)
-        if by_x is not None:
-            self.product(by_sums, self.weight.value, out=self.apart(by_x))
+    def backward(self, by_s3: Tensor, x: Tensor, by_x: Tensor | None) -> Tensor | None:
+        """From the derivative by s3 to that by the weights and by x, where there is room for it."""
+        by_z = self.apart(self.by_z(by_s3))
+        self.weight.take(self.product(by_z.mT, self.apart(x).mT, self.weight.gradient))
+        return None if by_x is None else self.product(by_z, self.transposed, by_x)
 
-    def product(self, a: Tensor, b: Tensor, *, out: Tensor, plus: Tensor | None = None) -> None:
-        """``out = c * a @ b + plus``, network by network."""
-        multiply = torch.addmm if self.networks == 1 else torch.baddbmm
-        if plus is None:
-            multiply(out, a, b, beta=0, alpha=self.scale, out=out)
-        else:
-            multiply(plus, a, b, alpha=self.scale, out=out)
+    def product(self, a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+        """``a @ b.mT``, network by network, in `out` or in a new tensor, whichever is faster."""
+        if self.networks == 1:
+            return fast_linear(a, b, out=out)
+        torch.bmm(a, b.mT, out=self.apart(out) if out.dim() == 2 else out)
+        return out
 
     def apart(self, together: Tensor) -> Tensor:
         """``[rows, networks * columns]`` as ``[networks, rows, columns]``; one network's as is."""
@@ -88,12 +88,12 @@ class _Layer(ABC):
 
 
 class _BatchNormalized(_Layer):
-    """``s3 = batchnorm(s1)``.
+    """``s3 = batchnorm(z)``, with an epsilon for s1.
 
     Args:
         layers: the same one of every network.
         rows: the size of every batch.
-        for_average: where the batch's mean and Bessel-corrected variance are left.
+        for_average: where the mean and the Bessel-corrected variance of the batch's z are left.
     """
 
     def __init__(self, layers: Sequence[NormalizedLayer], rows: int, *for_average: Tensor) -> None:
@@ -101,18 +101,17 @@ class _BatchNormalized(_Layer):
         gamma, beta = _stack(layers, "norm.weight"), _stack(layers, "norm.bias")
         self.stacks += [gamma, beta]
         self.affine = gamma.value.view(-1), beta.value.view(-1)
-        self.affine_gradients = [gamma.gradient.view(-1), beta.gradient.view(-1)]
-        self.eps = _batch_norms([layers])[0].eps
-        self.sums = torch.zeros_like(self.output)
+        self.eps = _batch_norms([layers])[0].eps / self.scale**2
+        self.z = self.buffer = torch.zeros_like(self.output)
         # The kernel leaves the batch's statistics twice: for a moving average, and for backward.
         self.for_average = for_average
         self.for_backward = [torch.zeros_like(parameter) for parameter in self.affine]
 
     def forward(self, x: Tensor) -> Tensor:
-        self.product(self.apart(x), self.weight.value.mT, out=self.apart(self.sums))
+        self.z = self.product(self.apart(x), self.weight.value, self.buffer)
         mean, inverse_deviation = self.for_backward
         _kernels.native_batch_norm.out(
-            *(self.sums, *self.affine, *self.for_average),
+            *(self.z, *self.affine, *self.for_average),
             training=True,
             momentum=1.0,  # so that the moving averages are the batch's own statistics
             eps=self.eps,
@@ -122,20 +121,22 @@ class _BatchNormalized(_Layer):
         )
         return self.output
 
-    def by_sums(self, by_s3: Tensor) -> Tensor:
-        by_sums: Tensor
-        by_sums, *by_affine = _kernels.native_batch_norm_backward(
-            *(by_s3, self.sums, self.affine[0], None, None, *self.for_backward),
+    def by_z(self, by_s3: Tensor) -> Tensor:
+        by_z: Tensor
+        by_z, *by_affine = _kernels.native_batch_norm_backward(
+            *(by_s3, self.z, self.affine[0], None, None, *self.for_backward),
             train=True,
             eps=self.eps,
             output_mask=[True, True, True],
         )
-        torch._foreach_copy_(self.affine_gradients, by_affine)
-        return by_sums
+        for parameter, gradient in zip(self.stacks[1:], by_affine, strict=True):
+            parameter.take(gradient.view_as(parameter.value))
+        self.z = self.buffer  # frees z early: memory that goes round is memory in the cache
+        return by_z
 
 
 class _Biased(_Layer):
-    """``s3 = s1 + b``."""
+    """``s3 = c z + b``."""
 
     def __init__(self, layers: Sequence[NormalizedLayer], rows: int) -> None:
         super().__init__(layers, rows)
@@ -143,13 +144,12 @@ class _Biased(_Layer):
         self.stacks += [self.bias]
 
     def forward(self, x: Tensor) -> Tensor:
-        bias, out = self.bias.value.unsqueeze(-2), self.apart(self.output)
-        self.product(self.apart(x), self.weight.value.mT, out=out, plus=bias)
-        return self.output
+        z = self.product(self.apart(x), self.weight.value, self.output)
+        return torch.add(self.bias.value.view(-1), z, alpha=self.scale, out=self.output)
 
-    def by_sums(self, by_s3: Tensor) -> Tensor:
+    def by_z(self, by_s3: Tensor) -> Tensor:
         torch.sum(by_s3, 0, out=self.bias.gradient.view(-1))
-        return by_s3
+        return by_s3.mul_(self.scale)
 
 
 class WrittenOutStep:
@@ -170,7 +170,8 @@ class WrittenOutStep:
     ) -> None:
         layers = list(zip(*(network.normalized_layers() for network in networks), strict=True))
         norms = _batch_norms(layers)
-        self._running = RunningStatistics(norms) if norms else None
+        scales = [_scale(layer) for same in layers for layer in same]
+        self._running = RunningStatistics(norms, scales) if norms else None
         self._layers: list[_Layer] = []
         for same in layers:
             units = sum(norm.num_features for norm in _batch_norms([same]))
@@ -250,11 +251,16 @@ class WrittenOutStep:
         by_s3.scatter_add_(1, labels[:, None], self._minus_one).div_(self._rows)
         by_s3 = by_s3.view(self._rows, -1)
         for index in range(len(self._layers) - 1, 0, -1):
-            h, by_h = inputs[index], self._by_h[index - 1]
-            self._layers[index].backward(by_s3, h, by_h)
+            h = inputs[index]
+            by_h = self._layers[index].backward(by_s3, h, self._by_h[index - 1])
             # h has served: its place takes what is left of its derivative where it is positive.
             by_s3 = _kernels.threshold_backward.grad_input(by_h, h, 0, grad_input=h)
         self._layers[0].backward(by_s3, inputs[0], None)
+
+
+def _scale(layer: NormalizedLayer) -> float:
+    """C."""
+    return layer.linear.scale if isinstance(layer.linear, ScaledLinear) else 1.0
 
 
 def _stack(layers: Sequence[NormalizedLayer], parameter: str) -> Stack:
