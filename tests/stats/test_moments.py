@@ -263,3 +263,26 @@ class TestVariances:
         ours = Moments.of(torch.full((1000,), 60_000.0).half() * torch.tensor([0, 1] * 500), [0])
         assert ours.m2.dtype == torch.float32
         assert ours.m2.isfinite()
+
+
+@given(rows=st.integers(2, 1024), columns=st.integers(1, 20), seed=st.integers(0, 2**31))
+def test_moments_of_columns_are_those_of_axis_0(rows: int, columns: int, seed: int) -> None:
+    x = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    moments = Moments.of_columns(x)
+    assert moments.count == rows
+    assert moments.mean.dtype == torch.float64
+    torch.testing.assert_close(moments.mean, x.double().mean(0), rtol=1e-5, atol=1e-6)
+    expected = x.double().var(0, correction=0)
+    torch.testing.assert_close(moments.population_variance, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_moments_of_columns_far_from_zero_merge_into_those_of_all() -> None:
+    x = (1e4 + torch.randn(60 * 1024, 3, dtype=torch.float64)).float()
+    merged = merge_all(Moments.of_columns(chunk) for chunk in x.split(1024))
+    x = x.double()
+    torch.testing.assert_close(merged.mean, x.mean(0), rtol=2e-7, atol=0)
+    torch.testing.assert_close(
+        merged.population_variance, x.var(0, correction=0), rtol=1e-3, atol=0
+    )
+    at_once = Moments.of_columns(x.float()).population_variance
+    assert (at_once / merged.population_variance - 1).abs().max() > 0.01, "the control: in one go"

@@ -1,17 +1,18 @@
 """Exact population statistics of a multi-layer perceptron, one layer after another."""
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._shapes import Batch
-from normscope.nn._mlp import MLP
+from normscope.nn._mlp import MLP, NormalizedLayer, ScaledLinear
+from normscope.nn._products import fast_linear
 from normscope.stats import Moments, merge_all
 
-_CHUNK_ROWS = 4096
+_CHUNK_ROWS = 1024
 
 
 @torch.no_grad()
@@ -24,7 +25,8 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
     sees in eval mode. The variance is the population's, divided by the number of rows; moments of
     chunks are merged (Chan), so rows with a mean of 1e4 and a deviation of 1 are no trouble.
 
-    Afterwards the network is in eval mode. Layers without batch norm pass through.
+    Afterwards the network is in eval mode. Layers without batch norm pass through. Besides the
+    images it holds the sums of one layer, ``[rows, units]``, for all rows.
 
     Args:
         network: changed in place: running mean, running variance; ``num_batches_tracked`` is kept.
@@ -39,17 +41,44 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
         (tensor(True), tensor(True))
     """
     network.eval()
-    chunks: list[Tensor] = list(images.split(_CHUNK_ROWS))
-    for layer in network.normalized_layers():
-        chunks = [layer.linear(chunk) for chunk in chunks]
+    layers = network.normalized_layers()
+    while layers and not isinstance(layers[-1].norm, _BatchNorm):
+        layers.pop()
+    # A chunk stays in the cache from one layer's sums to the next one's. Chunk by chunk, the sums
+    # of a layer take the place of those of the layer before.
+    chunks = list(images.split(_CHUNK_ROWS))
+    before: NormalizedLayer | None = None
+    for layer in layers:
+        sums = _sums(layer, before, chunks)
         if isinstance(layer.norm, _BatchNorm):
-            _set_statistics(layer.norm, chunks)
-        chunks = [F.relu(layer.norm(chunk)) for chunk in chunks]
+            _set_statistics(layer.norm, sums)
+        else:
+            collections.deque(sums, maxlen=0)
+        before = layer
 
 
-def _set_statistics(norm: _BatchNorm, sums: Sequence[Tensor]) -> None:
+def _sums(
+    layer: NormalizedLayer, before: NormalizedLayer | None, chunks: list[Tensor]
+) -> Iterator[Tensor]:
+    """The layer's sums, which take the place of the chunks that they are made from."""
+    linear = _linear(layer)
+    for index, chunk in enumerate(chunks):
+        x = chunk if before is None else before.norm(chunk).relu_()
+        chunks[index] = linear(x)
+        yield chunks[index]
+
+
+def _linear(layer: NormalizedLayer) -> Callable[[Tensor], Tensor]:
+    """From a layer's rows to its sums, with the scale already in the weights."""
+    if not isinstance(layer.linear, ScaledLinear) or layer.linear.bias is not None:
+        return layer.linear
+    weight = layer.linear.weight * layer.linear.scale
+    return lambda x: fast_linear(x, weight)
+
+
+def _set_statistics(norm: _BatchNorm, sums: Iterable[Tensor]) -> None:
     """Set one layer's running statistics to the merged moments of its input sums."""
-    moments = merge_all(Moments.of(chunk, [0]) for chunk in sums)
+    moments = merge_all(Moments.of_columns(chunk) for chunk in sums)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.running_mean.copy_(moments.mean)

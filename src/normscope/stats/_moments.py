@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from normscope._errors import InputError, IntegerTensorError
@@ -82,6 +83,20 @@ class Moments:
         mean, population_variance = moments(_widened(x), axes)
         count = math.prod(x.shape[axis] for axis in axes)
         return cls(count, mean, population_variance * count)
+
+    @classmethod
+    def of_columns(cls, x: Float[Tensor, "rows columns"]) -> "Moments":
+        """The moments of every column of a matrix, held in float64.
+
+        By the kernel of batch norm, which takes a fraction of the time of `of` on the CPU. It adds
+        up in the dtype of `x`: right to that dtype's rounding for some hundred rows, not for
+        hundreds of thousands. Split those, and merge.
+
+        >>> Moments.of_columns(torch.tensor([[1.0, 10.0], [3.0, 30.0]])).population_variance
+        tensor([  1., 100.], dtype=torch.float64)
+        """
+        mean, population_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
+        return cls(len(x), mean.double(), population_variance.double() * len(x))
 
     @classmethod
     def empty_like(cls, mean: AnyFloats) -> "Moments":
