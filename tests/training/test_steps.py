@@ -13,7 +13,7 @@ from normscope.nn import MLP
 from normscope.records import Recipe
 from normscope.training import _steps, build_network, train
 from normscope.training._network import build_optimizer
-from normscope.training._steps import AutogradStep, make_step
+from normscope.training._steps import AutogradStep, choose_step, make_step
 from normscope.training._written_out import WrittenOutStep
 
 RECIPES = {
@@ -176,9 +176,9 @@ def test_whatever_is_not_exactly_this_network_goes_by_autograd(change) -> None:
     recipe = Recipe(hidden=(20, 15))
     network = build_network(recipe, inputs=30, classes=4)
     optimizer = build_optimizer(network, recipe)
-    assert isinstance(make_step(network, optimizer, 24), WrittenOutStep)
+    assert isinstance(choose_step(network, optimizer, 24), WrittenOutStep)
     change(network)
-    assert isinstance(make_step(network, optimizer, 24), AutogradStep)
+    assert isinstance(choose_step(network, optimizer, 24), AutogradStep)
 
 
 def test_other_optimizers_go_by_autograd() -> None:

@@ -61,6 +61,12 @@ class TrainingState:
             for slot, value in self.optimizer.state[parameter].items():
                 yield f"Adam's {slot} of {name}", value
 
+    def let_go_of_optimizer(self) -> None:
+        """Free Adam's moments and the gradients, which nobody needs after the last step."""
+        self.optimizer.state.clear()
+        for parameter in self.network.parameters():
+            parameter.grad = None
+
     def close_epoch(self, record: EpochRecord) -> None:
         """Keep a finished epoch's record and begin the next."""
         self.epochs.append(record)

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from normscope._shapes import Batch, ClassIndices
 from normscope.nn import MLP
 from normscope.training._captured import CapturedStep, Step
+from normscope.training._denormals import FlushingStep
 from normscope.training._written_out import WrittenOutStep
 
 
@@ -29,8 +30,14 @@ class AutogradStep:
 
 def make_step(network: MLP, optimizer: torch.optim.Adam, rows: int) -> Step:
     """The fastest step that there is for `network`, for batches of `rows`, where it is."""
-    step: Step = AutogradStep(network, optimizer)
+    step = choose_step(network, optimizer, rows)
+    if next(network.parameters()).is_cuda:
+        return CapturedStep(step)
+    return FlushingStep(step) if torch.get_num_threads() == 1 else step
+
+
+def choose_step(network: MLP, optimizer: torch.optim.Adam, rows: int) -> Step:
+    """The step that is written out where it applies, and autograd's everywhere else."""
     if WrittenOutStep.applies(network, optimizer):
-        step = WrittenOutStep([network], [optimizer], rows)
-    on_gpu = next(network.parameters()).is_cuda
-    return CapturedStep(step) if on_gpu else step
+        return WrittenOutStep([network], [optimizer], rows)
+    return AutogradStep(network, optimizer)

@@ -139,12 +139,29 @@ def train_into(
         DivergenceError: if a loss is not finite; the last good checkpoint is kept.
         TrainingInterruptedError: after a stop.
     """
+    with ExitStack() as stack:
+        stack.enter_context(cpu_threads(recipe.threads))
+        run, state, folder = opened(path, recipe, record, stack)
+        return _go_on(run, state, dataset, folder, observers, stop)
+
+
+def opened(
+    path: Path, recipe: Recipe, record: DataRecord, stack: ExitStack
+) -> tuple[Run, TrainingState, RunFolder]:
+    """A new run in `path`, or the unfinished one there, its first state, and its folder.
+
+    The folder is kept from other processes for as long as `stack` stands.
+
+    Raises:
+        RecipeError: if the machine's memory is too small.
+        RunFolderError: if `path` holds a complete run or another's files, or is being trained into.
+        StorageError: if the disk refuses.
+    """
     folder, begun = RunFolder(path), (path / "run.json").exists()
-    with cpu_threads(recipe.threads):
-        run = unfinished_run(path) if begun else _new_run(recipe, record)
-        state = _fresh_state(run)
-        with folder.locked() if begun else folder.begun(run):
-            return _go_on(run, state, dataset, folder, observers, stop)
+    run = unfinished_run(path) if begun else _new_run(recipe, record)
+    state = _fresh_state(run)
+    stack.enter_context(folder.locked() if begun else folder.begun(run))
+    return run, state, folder
 
 
 def resume(
@@ -242,10 +259,7 @@ def _go_on(
         train_rows, valid, test = (
             Rows.of(split, device) for split in (dataset.train, dataset.valid, dataset.test)
         )
-        observers = [*observers, *_tensorboard(folder)]
-        for observer in observers:
-            observer.on_start(progress.run, state.steps_per_epoch)
-            stack.callback(_end, observer, progress)
+        observers = looking_on(observers, progress, state, folder, stack)
         try:
             complete = fit(
                 state,
@@ -260,9 +274,25 @@ def _go_on(
             raise progress.diverged(error) from None
         if not complete:
             raise progress.interrupted()
+        state.let_go_of_optimizer()
         scores = test_scores(state.network, train=train_rows, test=test)
         progress.write("complete", test=scores)
         return TrainResult(state.network.eval(), progress.run, folder.path if folder else None)
+
+
+def looking_on(
+    observers: Sequence[Observer],
+    progress: Progress,
+    state: TrainingState,
+    folder: RunFolder | None,
+    stack: ExitStack,
+) -> list[Observer]:
+    """`observers` and TensorBoard's, told of the start now, and of the end when `stack` closes."""
+    everyone = [*observers, *_tensorboard(folder)]
+    for observer in everyone:
+        observer.on_start(progress.run, state.steps_per_epoch)
+        stack.callback(_end, observer, progress)
+    return everyone
 
 
 def _end(observer: Observer, progress: Progress) -> None:

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from normscope.nn import MLP, BatchNorm, NormalizedLayer, ScaledLinear, fast_linear
+from normscope.training._network import LeanAdam
 from normscope.training._stacked import FusedAdam, RunningStatistics, Stack
 
 _kernels = torch.ops.aten
@@ -196,7 +197,7 @@ class WrittenOutStep:
         layers = network.normalized_layers()
         norms = _batch_norms([layers])
         return (
-            type(optimizer) is torch.optim.Adam
+            type(optimizer) in {torch.optim.Adam, LeanAdam}
             and not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
             and len(optimizer.param_groups) == 1
             and {type(layer.norm) for layer in layers} in ({BatchNorm}, {nn.Identity})
