@@ -29,7 +29,7 @@ def measure(options: Namespace) -> list[Table]:
             unit="s",
             samples=outcome.samples,
             against=THEIRS,
-            targets=(Target(OURS, 0.7, THEIRS),),
+    XX
             left_out=outcome.left_out,
             notes=outcome.notes,
         )
