@@ -29,7 +29,7 @@ def measure(options: Namespace) -> list[Table]:
             unit="s",
             samples=outcome.samples,
             against=THEIRS,
-    XX
+            targets=tuple(Target(OURS, 0.7, peer) for peer in CONTESTANTS if peer != OURS),
             left_out=outcome.left_out,
             notes=outcome.notes,
         )
