@@ -48,7 +48,12 @@ order of the rows are functions of the recipe, the seed and the epoch, so they n
 The record and the checkpoints take their names in one step, after their bytes have reached the disk
 (the event files do not; a resumed run writes them anew). So a run that is killed at any moment goes
 on with `normscope train --resume RUN`, and ends in the bits it would have ended in, on the same
-machine and versions.
+machine and versions. On a GPU bits are not promised.
+
+Within a training step on one CPU thread, denormal numbers (below 1.2e-38) are taken for zeros. The
+moments of units that fell silent shrink into that range, where a CPU computes slowly. No weight
+changes by it: a test compares the bits. With more threads denormals are left alone, because a thread
+that exists already would not hear of the change.
 
 ```python
 import normscope as ns

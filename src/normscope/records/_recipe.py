@@ -103,7 +103,12 @@ class Recipe(Record):
         "auto", "Run", "auto: the GPU where there is one."
     )
     threads: int = _field(
-        1, "Run", "CPU threads; the same seed and thread count give the same bits.", ge=1, le=256
+        1,
+        "Run",
+        "CPU threads. One by default: with more, a busy neighbour makes every step wait, and two "
+        "runs of one are faster than one of two. The same seed and count give the same bits.",
+        ge=1,
+        le=256,
     )
 
     if not TYPE_CHECKING:  # type checkers know the fields better from the class itself
