@@ -82,7 +82,7 @@ class EpochRecord(Record):
     learning_rate: Measured
     """Adam's step during this epoch."""
     seconds: Measured
-    """Wall time of the epoch, validation included."""
+    """Wall time of the epoch, validation included; divided by the runs that shared it on a GPU."""
 
 
 class Score(Record):

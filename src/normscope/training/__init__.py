@@ -16,6 +16,7 @@ from normscope.training._predict import predict_run as predict_run
 from normscope.training._run_folder import RunFolder as RunFolder
 from normscope.training._run_folder import load as load
 from normscope.training._schedule import learning_rate as learning_rate
+from normscope.training._together import train_together as train_together
 from normscope.training._train import TrainResult as TrainResult
 from normscope.training._train import data_record as data_record
 from normscope.training._train import dataset_of as dataset_of

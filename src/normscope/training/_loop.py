@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from normscope._errors import DivergenceError
-from normscope.records import EpochRecord, Recipe
+from normscope.records import EpochRecord, Recipe, Score
 from normscope.training._captured import Step
 from normscope.training._evaluation import Rows, evaluate
 from normscope.training._network import set_learning_rate
@@ -50,31 +50,57 @@ def fit(
     while state.epoch <= recipe.epochs:
         started = time.perf_counter() - state.seconds
         finished = _run_steps(state, step, recipe, train, observers, stop)
-        _refuse_divergence(state)
+        refuse_divergence(state)
         if not finished:
             state.seconds = time.perf_counter() - started
             save()
             return False
         score = evaluate(state.network, valid)
-        record = EpochRecord(
-            epoch=state.epoch,
-            train_loss=float(state.losses.double().mean()),
-            train_accuracy=100 * int(state.correct) / (state.steps_per_epoch * recipe.batch_size),
-            valid_loss=score.loss,
-            valid_accuracy=score.accuracy,
-            learning_rate=learning_rate(recipe, state.epoch),
-            seconds=time.perf_counter() - started,
-        )
-        if not math.isfinite(score.loss):
-            msg = f"The validation loss is {score.loss} after epoch {state.epoch}."
-            raise DivergenceError(msg)
-        state.close_epoch(record)
-        save()
-        for observer in observers:
-            observer.on_epoch(record)
+        seconds = time.perf_counter() - started
+        end_epoch(state, recipe, score, seconds=seconds, save=save, observers=observers)
         if stop():
             return state.epoch > recipe.epochs
     return True
+
+
+def end_epoch(
+    state: TrainingState,
+    recipe: Recipe,
+    score: Score,
+    *,
+    seconds: float,
+    save: Callable[[], None],
+    observers: Sequence[Observer],
+) -> None:
+    """Record the epoch whose last step is done, save, and tell.
+
+    Args:
+        state: taken to the beginning of the next epoch.
+        recipe: the state's.
+        score: on the validation rows.
+        seconds: what the epoch took.
+        save: called when the record is closed.
+        observers: told when it is saved.
+
+    Raises:
+        DivergenceError: if the validation loss is not finite.
+    """
+    record = EpochRecord(
+        epoch=state.epoch,
+        train_loss=float(state.losses.double().mean()),
+        train_accuracy=100 * int(state.correct) / (state.steps_per_epoch * recipe.batch_size),
+        valid_loss=score.loss,
+        valid_accuracy=score.accuracy,
+        learning_rate=learning_rate(recipe, state.epoch),
+        seconds=seconds,
+    )
+    if not math.isfinite(score.loss):
+        msg = f"The validation loss is {score.loss} after epoch {state.epoch}."
+        raise DivergenceError(msg)
+    state.close_epoch(record)
+    save()
+    for observer in observers:
+        observer.on_epoch(record)
 
 
 def row_order(seed: int, epoch: int, rows: int) -> Tensor:
@@ -139,7 +165,7 @@ def _refuse_diverged_losses(state: TrainingState) -> None:
         raise DivergenceError(msg)
 
 
-def _refuse_divergence(state: TrainingState) -> None:
+def refuse_divergence(state: TrainingState) -> None:
     """Stop before a state that is not finite can be saved.
 
     Raises:
