@@ -12,7 +12,7 @@ from normscope.data import Dataset
 from normscope.records import Recipe
 from normscope.studies import _crew
 from normscope.studies._cores import usable_cores
-from normscope.studies._crew import crew_size, work_left
+from normscope.studies._crew import batches, crew_size, work_left
 from normscope.studies._messages import Task
 from normscope.studies._names import named
 from normscope.training import data_record
@@ -94,6 +94,29 @@ def test_on_a_gpu_runs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     ten = [Recipe(seed=seed) for seed in range(10)]
     assert crew_size(ten, None) == 1
     assert crew_size(ten, 2) == 2
+
+
+def tasks(tiny: Dataset, recipes: list[Recipe], data: int = 0) -> list[Task]:
+    record = data_record(tiny)
+    return [Task(str(recipe.seed), recipe, Path(), data, record) for recipe in recipes]
+
+
+def test_on_a_gpu_runs_that_differ_in_the_seed_alone_are_one_program(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def names(recipes: list[Recipe], **more: int) -> list[list[str]]:
+        return [[task.name for task in group] for group in batches(tasks(tiny, recipes, **more))]
+
+    assert names([recipe.model_copy(update={"device": "cpu"}) for recipe in GRID]) == []
+    monkeypatch.setattr(_crew, "choose_device", lambda device: torch.device("cuda"))
+    assert names(GRID) == [["0", "11"]] * 4
+    assert names([Recipe(seed=1), Recipe(seed=2, epochs=7), Recipe(seed=3)]) == [["1", "3"]]
+    assert names([Recipe(seed=1), Recipe(seed=2, threads=2)]) == []
+    assert names([Recipe(norm="layer", seed=seed) for seed in range(3)]) == []
+    on_two_sets = tasks(tiny, [Recipe(seed=1)]) + tasks(tiny, [Recipe(seed=2)], data=1)
+    assert batches(on_two_sets) == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def crew_size(recipes: Sequence[Recipe], wanted: int | None) -> int:
     """How many processes train by `recipes`: `wanted`, or one for every core that a run can have.
 
     This is the one place that decides it. Runs on a GPU get one process, for they would only take
-    turns there; a program that trains all of them in one batch would be chosen here.
+    turns there, unless `batches` makes one program of them.
 
     Raises:
         InputError: if `wanted` is not a whole number from 1.
@@ -26,6 +26,28 @@ def crew_size(recipes: Sequence[Recipe], wanted: int | None) -> int:
         wanted = 1
     threads = max((recipe.threads for recipe in recipes), default=1)
     return min(wanted or max(1, usable_cores() // threads), len(recipes))
+
+
+def batches(tasks: Sequence[Task]) -> list[list[Task]]:
+    """The runs that train as one program: those that differ in nothing but the seed.
+
+    Whoever has no other to train with is in none.
+    """
+    alike: dict[tuple[int, Recipe], list[Task]] = {}
+    for task in tasks:
+        if trains_together(task.recipe):
+            apart_from_the_seed = task.recipe.model_copy(update={"seed": 0})
+            alike.setdefault((task.data, apart_from_the_seed), []).append(task)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def trains_together(recipe: Recipe) -> bool:
+    """Whether several seeds of `recipe` are one program: on a GPU, where `WrittenOutStep` applies.
+
+    On a CPU they are not: processes of one thread each keep its cores busy, and every run's bits
+    are those of a training of its own.
+    """
+    return recipe.norm != "layer" and choose_device(recipe.device).type != "cpu"
 
 
 def work_left(task: Task, begun: Run | None) -> int:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from normscope.records import DataRecord, Recipe
+from normscope.records import DataRecord, Recipe, Run
 
 RunStatus = Literal["running", "complete", "diverged", "interrupted", "failed"]
 
@@ -47,6 +47,17 @@ class RunProgress:
     valid_accuracy: float | None
     status: RunStatus
     message: str = ""
+
+    @classmethod
+    def of(cls, name: str, run: Run) -> Self:
+        """What its record says of a run."""
+        return cls(
+            name=name,
+            epoch=len(run.epochs),
+            epochs=run.recipe.epochs,
+            valid_accuracy=run.epochs[-1].valid_accuracy if run.epochs else None,
+            status=run.status,
+        )
 
     @property
     def finished(self) -> bool:

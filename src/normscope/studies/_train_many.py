@@ -1,7 +1,7 @@
 """`train_many`: many trainings at once, each of them an ordinary run folder."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +12,9 @@ from normscope._errors import NormscopeError, TrainingInterruptedError
 from normscope.data import Dataset
 from normscope.nn import MLP
 from normscope.records import Recipe, Run
+from normscope.studies._as_one import train_as_one
 from normscope.studies._cores import usable_cores
-from normscope.studies._crew import crew_size, work_left
+from normscope.studies._crew import batches, crew_size, work_left
 from normscope.studies._messages import RunProgress, Task
 from normscope.studies._names import named
 from normscope.studies._pool import train_in_workers
@@ -88,6 +89,9 @@ def train_many(
 ) -> list[StudyRun]:
     """Train by every recipe, several at once; each run ends in the bits that `train` gives.
 
+    On a GPU, where bits are not promised, runs that differ in the seed alone train as one program:
+    each ends as `train` would end it to rounding.
+
     Called again with the same `out`, it keeps the runs that are finished, takes up those that are
     not, and begins those that are missing: after Ctrl-C, after a power cut, or with more recipes.
     A run that diverged is finished; that is its result.
@@ -98,7 +102,7 @@ def train_many(
         out: the folder of the runs; each is in one that is called by what tells its recipe from
             the others: ``out/seed-0``, ``out/norm-batch-seed-0``, …
         workers: processes that train; by default one for every core that a run can have, or one
-            in all on a GPU.
+            in all on a GPU, where runs that differ in the seed alone train as one program instead.
         on_plan: told what is about to be done, once.
         on_progress: told of every finished epoch, and of every run how it ended.
 
@@ -131,6 +135,7 @@ def train_many(
         begun = {task.name: begun_run(task) for task in tasks}
         left = [task for task in tasks if not is_finished(begun[task.name])]
         left.sort(key=lambda task: work_left(task, begun[task.name]), reverse=True)
+        groups = [] if workers else batches(left)
         workers = crew_size([task.recipe for task in left], workers)
         if on_plan:
             kept = len(tasks) - len(left)
@@ -139,10 +144,10 @@ def train_many(
         tell = on_progress or _nobody
         for name, run in begun.items():
             if run and is_finished(run):
-                tell(_kept(name, run))
+                tell(RunProgress.of(name, run))
         if left:
             with stop_requests() as stop:
-                events = train_in_workers(left, shelf, workers=workers, inherited=[lock], stop=stop)
+                events = _trained(left, groups, shelf, workers=workers, inherited=[lock], stop=stop)
                 _follow(stack.enter_context(closing(events)), left, tell, out)
         return [StudyRun(task.name, Run.load(task.folder), task.folder) for task in tasks]
 
@@ -207,6 +212,24 @@ def _described(
     return tasks, share(dataset, file)
 
 
+def _trained(
+    tasks: Sequence[Task],
+    groups: Sequence[Sequence[Task]],
+    shelf: Sequence[SharedDataset],
+    *,
+    workers: int,
+    inherited: Sequence[int],
+    stop: Callable[[], bool],
+) -> Generator[RunProgress]:
+    """Train each of `groups` as one program, and then, in processes, the tasks that are in none."""
+    for group in groups:
+        if not stop():
+            yield from train_as_one(group, shelf[group[0].data], stop=stop)
+    others = [task for task in tasks if not any(task in group for group in groups)]
+    if others and not stop():
+        yield from train_in_workers(others, shelf, workers=workers, inherited=inherited, stop=stop)
+
+
 def _follow(
     events: Iterable[RunProgress],
     tasks: Sequence[Task],
@@ -244,17 +267,6 @@ def _follow(
 def _listed(failures: Mapping[str, str]) -> str:
     """A line for every failure."""
     return "".join(f"\n  {name}: {message}" for name, message in failures.items())
-
-
-def _kept(name: str, run: Run) -> RunProgress:
-    """The news of a run that an earlier call finished."""
-    return RunProgress(
-        name=name,
-        epoch=len(run.epochs),
-        epochs=run.recipe.epochs,
-        valid_accuracy=run.epochs[-1].valid_accuracy if run.epochs else None,
-        status="diverged" if run.status == "diverged" else "complete",
-    )
 
 
 def _nobody(event: RunProgress) -> None:
