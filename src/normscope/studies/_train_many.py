@@ -55,7 +55,8 @@ class Plan:
         runs: how many there are in all.
         kept: of these, finished by an earlier call.
         resumed: of these, begun by an earlier call, and now taken up.
-        workers: processes that train, each one run at a time.
+        workers: processes that train, each one run at a time; where runs train as one program,
+            this process does it before the others begin.
         cores: those that this process may use.
     """
 
@@ -90,7 +91,7 @@ def train_many(
     """Train by every recipe, several at once; each run ends in the bits that `train` gives.
 
     On a GPU, where bits are not promised, runs that differ in the seed alone train as one program:
-    each ends as `train` would end it to rounding.
+    each makes the steps that `train` makes, to rounding.
 
     Called again with the same `out`, it keeps the runs that are finished, takes up those that are
     not, and begins those that are missing: after Ctrl-C, after a power cut, or with more recipes.

@@ -104,9 +104,10 @@ def train_together(
 ) -> Generator[tuple[Path, Run | NormscopeError]]:
     """Train into several folders at once, each new or with an unfinished run of the same recipe.
 
-    Every run ends as `train_into` would end it to the rounding of float32, which training
-    magnifies step by step; the bits are not promised. Those that stand at the same step go on as
-    one program; where a kill has left some of them behind, one such group after another.
+    Every run makes the steps of `train_into` to the rounding of float32. Bits are not promised, and
+    training magnifies rounding: little at a learning rate of 0.001, much at 0.02. Those that stand
+    at the same step go on as one program; where a kill has left some of them behind, one such group
+    after another.
 
     Args:
         recipes: by folder; they differ in the seed alone, and fit the data.
