@@ -173,7 +173,8 @@ def refuse_divergence(state: TrainingState) -> None:
     """
     _refuse_diverged_losses(state)
     for name, tensor in state.named_tensors():
-        if not tensor.isfinite().all():
+        # The extremes are NaN or infinite if anything is, and are found without a copy.
+        if not torch.stack(tensor.aminmax()).isfinite().all():
             msg = (
                 f"{name} is not finite after step {state.step} of {state.steps_per_epoch} in "
                 f"epoch {state.epoch}, though the losses so far are."
