@@ -12,13 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from normscope._shapes import Batch, ClassIndices
-
 _STEPS_BEFORE_RECORDING = 3
 
-Step = Callable[[Batch, ClassIndices], tuple[Tensor, Tensor]]
-"""Forward, backward and update on one batch: the loss before the update, and how many rows were
-right, as scalars on the network's device."""
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Forward, backward and update on a batch of images and labels: the loss before it, and how many rows
+were right, as scalars on the network's device; of several networks, one value each."""
 
 
 class CapturedStep:
@@ -38,7 +36,7 @@ class CapturedStep:
         self._results: tuple[Tensor, Tensor]
         self._replay: Callable[[], None] | None = None
 
-    def __call__(self, images: Batch, labels: ClassIndices) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Make one step. What it returns is overwritten by the next."""
         if self._replay is None and self._eager_steps == _STEPS_BEFORE_RECORDING:
             self._begin_replaying(images, labels)
