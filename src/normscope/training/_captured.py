@@ -15,8 +15,8 @@ from torch import Tensor
 _STEPS_BEFORE_RECORDING = 3
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Forward, backward and update on a batch of images and labels: the loss before it, and how many rows
-were right, as scalars on the network's device; of several networks, one value each."""
+"""Forward, backward and update on a batch of images and labels: the loss before the update, and how
+many rows were right, as scalars on the network's device; of several networks, one value each."""
 
 
 class CapturedStep:
