@@ -104,6 +104,19 @@ def test_adams_state_is_the_optimizers_own() -> None:
             )
 
 
+def test_adams_settings_reach_the_kernel() -> None:
+    networks = [build_network(Recipe(hidden=(20, 15)), inputs=30, classes=4).double() for _ in "12"]
+    options = {"lr": 0.01, "betas": (0.6, 0.8), "eps": 0.1, "weight_decay": 0.3}
+    optimizers = [torch.optim.Adam(network.parameters(), **options) for network in networks]
+    by_autograd = AutogradStep(networks[0], optimizers[0])
+    written_out = WrittenOutStep([networks[1]], [optimizers[1]], 24)
+    for images, labels in batches(5, torch.float64):
+        by_autograd(images, labels)
+        written_out(images, labels)
+    for parameter, other in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(other, parameter, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_networks_that_step_together_end_as_each_would_alone(name: str) -> None:
     recipe = RECIPES[name].model_copy(update={"hidden": RECIPES[name].hidden[:1]})
@@ -152,6 +165,22 @@ def hooked(network: MLP) -> None:
     network.layers[1].register_forward_hook(lambda *_: None)
 
 
+def hooked_before(network: MLP) -> None:
+    network.layers[1].linear.register_forward_pre_hook(lambda *_: None)
+
+
+def hooked_backward(network: MLP) -> None:
+    network.layers[1].register_full_backward_hook(lambda *_: None)
+
+
+def hooked_gradient(network: MLP) -> None:
+    network.layers[0].linear.weight.register_hook(lambda gradient: 2 * gradient)
+
+
+def hooked_accumulation(network: MLP) -> None:
+    network.layers[0].norm.bias.register_post_accumulate_grad_hook(lambda _: None)
+
+
 def other_norm(network: MLP) -> None:
     network.layers[1].norm = nn.LayerNorm(15)
 
@@ -168,7 +197,8 @@ def torchs_norm(network: MLP) -> None:
     network.layers[1].norm = nn.BatchNorm1d(15)
 
 
-CHANGES = [frozen, hooked, other_norm, torchs_norm, other_count, other_convention]
+HOOKS = [hooked, hooked_before, hooked_backward, hooked_gradient, hooked_accumulation]
+CHANGES = [*HOOKS, frozen, other_norm, torchs_norm, other_count, other_convention]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -188,8 +218,16 @@ def test_other_optimizers_go_by_autograd() -> None:
         torch.optim.AdamW(network.parameters()),
     ):
         assert not WrittenOutStep.applies(network, optimizer)
-    amsgrad = torch.optim.Adam(network.parameters(), amsgrad=True)
-    assert not WrittenOutStep.applies(network, amsgrad)
+    for variant in ("amsgrad", "maximize", "decoupled_weight_decay", "differentiable"):
+        adam = torch.optim.Adam(network.parameters(), **{variant: True})
+        assert not WrittenOutStep.applies(network, adam)
+    assert WrittenOutStep.applies(network, torch.optim.Adam(network.parameters())), "the control"
+
+
+def test_an_optimizer_over_a_part_of_the_network_goes_by_autograd() -> None:
+    network = build_network(Recipe(hidden=(20,)), inputs=30, classes=4)
+    part = torch.optim.Adam(network.layers[0].parameters())
+    assert not WrittenOutStep.applies(network, part)
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", "w"), ("none", "w"), ("layer", "a")])

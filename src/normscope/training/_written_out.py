@@ -41,6 +41,8 @@ from normscope.training._network import LeanAdam
 from normscope.training._stacked import FusedAdam, RunningStatistics, Stack
 
 _kernels = torch.ops.aten
+_MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
 
 class _Layer(ABC):
@@ -197,15 +199,14 @@ class WrittenOutStep:
         layers = network.normalized_layers()
         norms = _batch_norms([layers])
         return (
-            type(optimizer) in {torch.optim.Adam, LeanAdam}
-            and not any(group["amsgrad"] or group["maximize"] for group in optimizer.param_groups)
-            and len(optimizer.param_groups) == 1
+            _is_plain_adam_over(list(network.parameters()), optimizer)
             and {type(layer.norm) for layer in layers} in ({BatchNorm}, {nn.Identity})
             and (not norms or RunningStatistics.agree(norms))
             and all(norm.affine for norm in norms)
             and all(type(layer.linear) in {ScaledLinear, nn.Linear} for layer in layers)
             and all(p.requires_grad for p in network.parameters())
-            and not any(vars(module)["_forward_hooks"] for module in network.modules())
+            and not any(vars(m).get(kind) for m in network.modules() for kind in _MODULE_HOOKS)
+            and not any(getattr(p, kind) for p in network.parameters() for kind in _TENSOR_HOOKS)
         )
 
     @torch.no_grad()
@@ -257,6 +258,16 @@ class WrittenOutStep:
             # h has served: its place takes what is left of its derivative where it is positive.
             by_s3 = _kernels.threshold_backward.grad_input(by_h, h, 0, grad_input=h)
         self._layers[0].backward(by_s3, inputs[0], None)
+
+
+def _is_plain_adam_over(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer is Adam as `FusedAdam` makes it, over all of these parameters."""
+    if type(optimizer) not in {torch.optim.Adam, LeanAdam} or len(optimizer.param_groups) != 1:
+        return False
+    [group] = optimizer.param_groups
+    over_all = {id(parameter) for parameter in group["params"]} == {id(p) for p in parameters}
+    variants = ("amsgrad", "maximize", "decoupled_weight_decay", "differentiable")
+    return over_all and not any(group[variant] for variant in variants)
 
 
 def _scale(layer: NormalizedLayer) -> float:
