@@ -62,7 +62,10 @@ def test_after_three_steps_the_recording_is_replayed_on_every_batch(recorder: Re
 def test_a_recording_that_fails_is_said_once_and_the_training_goes_on(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries = []
+
     def fail(*_: object) -> None:
+        tries.append(1)
         msg = "operation not permitted when stream is capturing\nmore"
         raise RuntimeError(msg)
 
@@ -77,6 +80,15 @@ def test_a_recording_that_fails_is_said_once_and_the_training_goes_on(
         loss, _ = step(*batch)
     assert loss == 6
     assert len(recorder.eager) == 7
+    assert len(tries) == 1
+
+
+def test_a_rate_that_is_a_tensor_stays_the_one_that_was_recorded() -> None:
+    rate = torch.tensor(0.1)
+    optimizer = torch.optim.Adam([torch.zeros(1)], lr=rate, capturable=True)
+    set_learning_rate(optimizer, 0.25)
+    assert rate == 0.25
+    assert optimizer.param_groups[0]["lr"] is rate
 
 
 @needs_a_gpu
@@ -100,6 +112,21 @@ def test_on_a_gpu_the_recording_trains_as_the_cpu_does(norm: str) -> None:
             assert abs(int(right) - int(also_right)) <= 1
     for name, parameter in twin.named_parameters():
         assert torch.equal(parameter, frozen[name]), "a new rate reaches the recording"
+
+
+@needs_a_gpu
+def test_on_a_gpu_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
+    def waits_for_the_device(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return images.sum() * float(images.sum()), labels.sum()
+
+    step, before = CapturedStep(waits_for_the_device), torch.cuda.current_stream()
+    batch = torch.ones(2, 3, device="cuda"), torch.ones(2, dtype=torch.int64, device="cuda")
+    for _ in range(3):
+        step(*batch)
+    with pytest.warns(RuntimeWarning, match="without a CUDA graph"):
+        step(*batch)
+    assert torch.cuda.current_stream() == before
+    assert step(*batch)[0] == 36
 
 
 @needs_a_gpu

@@ -22,7 +22,7 @@ many rows were right, as scalars on the network's device; of several networks, o
 class CapturedStep:
     """Makes the steps of `step`, as soon as possible by replaying a CUDA graph.
 
-    Where recording fails, it says so in a warning, once, and goes on without a graph.
+    Where recording fails, it says so in a warning, and goes on without a graph; it tries once.
 
     Args:
         step: on a CUDA device, with buffers and an optimizer that can be captured: nothing in it
@@ -55,7 +55,6 @@ class CapturedStep:
             self._replay, self._results = record(self._step, images, labels)
             self._batch = images, labels
         except RuntimeError as error:
-            self._eager_steps += 1  # past the moment of recording: it is not tried again
             reason = str(error).splitlines()[0]
             message = f"The training goes on without a CUDA graph, more slowly: {reason}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
@@ -76,6 +75,7 @@ def record(
 ) -> tuple[Callable[[], None], tuple[Tensor, Tensor]]:
     """What replays the step, and where its results will be."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # A recording that fails leaves its own stream the current one; the outer block puts ours back.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         results = step(images, labels)
     return graph.replay, results
