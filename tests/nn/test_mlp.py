@@ -91,7 +91,7 @@ def test_one_width_is_no_network() -> None:
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_population_statistics_equal_the_float64_derivation(offset: float) -> None:
     network = MLP([6, 40, 30, 4], norm=batch_norm, seed=1)
-    images = torch.randn(10_001, 6) + offset  # three chunks, the last a short one
+    images = torch.randn(10_001, 6) + offset  # in chunks, the last a short one
     expected = population_statistics_by_hand(network, images)
     set_population_statistics(network, images)
     for layer, (mean, variance) in zip(network.layers, expected, strict=True):
@@ -122,3 +122,33 @@ def test_population_statistics_pass_networks_without_batch_norm_by() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     set_population_statistics(network, torch.randn(20, 6))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+class Doubled(ScaledLinear):
+    """A class of somebody's own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+def test_population_statistics_call_a_linear_map_of_another_class() -> None:
+    network = MLP([6, 5], norm=batch_norm)
+    network.layers[0].linear.__class__ = Doubled
+    images = torch.randn(50, 6)
+    set_population_statistics(network, images)
+    expected = network.layers[0].linear(images).mean(dim=0)
+    torch.testing.assert_close(network.layers[0].norm.running_mean, expected)
+
+
+def test_population_statistics_leave_the_images_alone() -> None:
+    network = MLP([6, 5, 4], norm=lambda width: nn.Identity() if width == 5 else batch_norm(width))
+    images = torch.randn(50, 6)
+    before = images.clone()
+    set_population_statistics(network, images)
+    assert torch.equal(images, before)
+
+
+def test_population_statistics_of_no_rows_are_refused() -> None:
+    network = MLP([6, 5], norm=batch_norm)
+    with pytest.raises(InputError, match="no elements"):
+        set_population_statistics(network, torch.zeros(0, 6))

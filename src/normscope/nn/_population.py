@@ -70,7 +70,7 @@ def _sums(
 
 def _linear(layer: NormalizedLayer) -> Callable[[Tensor], Tensor]:
     """From a layer's rows to its sums, with the scale already in the weights."""
-    if not isinstance(layer.linear, ScaledLinear) or layer.linear.bias is not None:
+    if type(layer.linear) is not ScaledLinear or layer.linear.bias is not None:
         return layer.linear
     weight = layer.linear.weight * layer.linear.scale
     return lambda x: fast_linear(x, weight)

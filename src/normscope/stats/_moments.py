@@ -92,9 +92,14 @@ class Moments:
         up in the dtype of `x`: right to that dtype's rounding for some hundred rows, not for
         hundreds of thousands. Split those, and merge.
 
+        Raises:
+            InputError: If there are no rows.
+
         >>> Moments.of_columns(torch.tensor([[1.0, 10.0], [3.0, 30.0]])).population_variance
         tensor([  1., 100.], dtype=torch.float64)
         """
+        if problem := _problem_of([0], x.shape):
+            raise InputError(problem)
         mean, population_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
         return cls(len(x), mean.double(), population_variance.double() * len(x))
 
