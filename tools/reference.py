@@ -52,8 +52,8 @@ machine and versions. On a GPU bits are not promised.
 
 Within a training step on one CPU thread, denormal numbers (below 1.2e-38) are taken for zeros. The
 moments of units that fell silent shrink into that range, where a CPU computes slowly. No weight
-changes by it: a test compares the bits. With more threads denormals are left alone, because a thread
-that exists already would not hear of the change.
+changes by it: a test compares the bits. With more threads denormals are left alone: a thread that
+exists already would not hear of the change.
 
 ```python
 import normscope as ns
