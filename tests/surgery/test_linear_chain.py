@@ -307,3 +307,13 @@ def test_it_trains_as_it_is_and_can_be_exported_to_onnx(tmp_path: Path) -> None:
     folded.train()
     torch.onnx.export(folded.eval(), (rows(9, 36),), tmp_path / "folded.onnx", dynamo=True)
     assert (tmp_path / "folded.onnx").stat().st_size > 1000
+
+
+def test_a_write_to_a_single_value_is_seen() -> None:
+    """One that is none of the samples: torch's own count of writes tells of it."""
+    chain, x = LinearChain(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 2)), torch.randn(5, 20)
+    with torch.no_grad():
+        chain(x)
+        chain[0].weight[0, 1] += 100
+        expected = nn.Sequential(*chain)(x)
+        torch.testing.assert_close(chain(x), expected, rtol=1e-5, atol=1e-4)
