@@ -179,7 +179,8 @@ def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
         return "was killed (SIGKILL: often the system's answer when memory runs out)"
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
+        names = {member.value: member.name for member in signal.Signals}
+        return f"was ended by {names.get(-code, f'signal {-code}')}"
     return f"ended with status {code} (what it printed says why)"
 
 

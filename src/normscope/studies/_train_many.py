@@ -11,7 +11,7 @@ from typing import BinaryIO
 from normscope._errors import NormscopeError, TrainingInterruptedError
 from normscope.data import Dataset
 from normscope.nn import MLP
-from normscope.records import Recipe, Run
+from normscope.records import Recipe, Run, storage_errors
 from normscope.studies._as_one import train_as_one
 from normscope.studies._cores import usable_cores
 from normscope.studies._crew import batches, crew_size, work_left
@@ -173,7 +173,8 @@ def _loaded(
     tasks: dict[str, Task] = {}
     shelf: list[SharedDataset] = []
     for same in by_source.values():
-        file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it does close
+        with storage_errors(Path(tempfile.gettempdir())):
+            file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it does close
         described, shared = _described(same, data, out, file, number=len(shelf))
         tasks |= described
         shelf.append(shared)

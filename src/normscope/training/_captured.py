@@ -32,17 +32,21 @@ class CapturedStep:
     def __init__(self, step: Step) -> None:
         self._step = step
         self._eager_steps = 0
+        self._tried = False
         self._batch: tuple[Tensor, Tensor]
         self._results: tuple[Tensor, Tensor]
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Make one step. What it returns is overwritten by the next."""
-        if self._replay is None and self._eager_steps == _STEPS_BEFORE_RECORDING:
-            self._begin_replaying(images, labels)
-        if self._replay is None:
+        if self._eager_steps < _STEPS_BEFORE_RECORDING:
             self._eager_steps += 1
             return on_a_side_stream(self._step, images, labels)
+        if not self._tried:
+            self._tried = True
+            self._begin_replaying(images, labels)
+        if self._replay is None:
+            return self._step(images, labels)
         for recorded, given in zip(self._batch, (images, labels), strict=True):
             if given is not recorded:
                 recorded.copy_(given)

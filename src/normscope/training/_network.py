@@ -48,7 +48,7 @@ def build_optimizer(network: MLP, recipe: Recipe) -> torch.optim.Adam:
     if device.type != "cuda":
         return LeanAdam(network.parameters(), lr=recipe.learning_rate, fused=True)
     # A graph keeps Python's numbers as they were when it was recorded; a tensor can change.
-    rate = torch.tensor(recipe.learning_rate, device=device)
+    rate = torch.tensor(recipe.learning_rate, dtype=torch.float32, device=device)
     return LeanAdam(network.parameters(), lr=rate, fused=True, capturable=True)
 
 

@@ -18,7 +18,8 @@ class StepView:
     Attributes:
         epoch: counted from 1.
         step: counted from 1 within the epoch.
-        network: after the update.
+        network: after the update. How its steps are made was settled before: a hook that is
+            registered on it now is not called by them.
         optimizer: after the update; the gradients of the step are still there.
         images: the step's rows.
         labels: their classes.

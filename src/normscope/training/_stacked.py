@@ -19,7 +19,8 @@ class Stack:
 
     Args:
         members: one parameter per network, of the same shape; they become views of `value`, and
-            their gradients views of `gradient`.
+            their gradients views of `gradient`. A second stack of the same parameters takes them
+            away from the first.
 
     Attributes:
         value: ``[networks, ...]``, or ``[...]`` for a single network.

@@ -271,7 +271,7 @@ def _is_plain_adam_over(parameters: list[nn.Parameter], optimizer: torch.optim.O
 
 
 def _scale(layer: NormalizedLayer) -> float:
-    """C."""
+    """The c of a layer: 1 for plain weights."""
     return layer.linear.scale if isinstance(layer.linear, ScaledLinear) else 1.0
 
 
