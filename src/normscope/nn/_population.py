@@ -12,7 +12,7 @@ from normscope.nn._mlp import MLP, NormalizedLayer, ScaledLinear
 from normscope.nn._products import fast_linear
 from normscope.stats import Moments, merge_all
 
-_CHUNK_ROWS = 1024
+_FEWEST_ROWS, _MOST_ROWS = 128, 1024
 
 
 @torch.no_grad()
@@ -44,9 +44,10 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
     layers = network.normalized_layers()
     while layers and not isinstance(layers[-1].norm, _BatchNorm):
         layers.pop()
-    # A chunk stays in the cache from one layer's sums to the next one's. Chunk by chunk, the sums
-    # of a layer take the place of those of the layer before.
-    chunks = list(images.split(_CHUNK_ROWS))
+    # Chunk by chunk, the sums of a layer take the place of those of the layer before. A chunk
+    # stays in the cache from one to the other, and is small beside all rows, since for a moment
+    # there are several copies of it.
+    chunks = list(images.split(min(_MOST_ROWS, max(_FEWEST_ROWS, len(images) // 32))))
     before: NormalizedLayer | None = None
     for layer in layers:
         sums = _sums(layer, before, chunks)
