@@ -28,6 +28,10 @@ class RunFolderError(InputError):
     """A run folder cannot be used: it is missing, taken, unreadable or of another version."""
 
 
+class StudyError(InputError):
+    """A study cannot be used: its design, its folder or its file; the message says which part."""
+
+
 class StorageError(NormscopeError):
     """The disk refused: it is full, read-only, or gone. What had been saved before is intact."""
 
