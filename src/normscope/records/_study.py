@@ -30,7 +30,8 @@ class Arm(Record):
     name: str
     """What people call it, by what tells it from the others: ``norm=batch``."""
     settings: dict[str, Any]
-    """The varied fields and their values, without the learning rate."""
+    """The varied fields and their values, without the learning rate, which every arm is tried
+    with; where nothing but the rate is varied, the rates are the arms, and it stands here."""
 
 
 class Design(Record):
@@ -43,17 +44,23 @@ class Design(Record):
     reference: str
     """The name of the arm that the others are compared with: the plain one where there is one."""
     learning_rates: tuple[float, ...] = Field(strict=False)
-    """Every arm is trained at each of them."""
+    """Every arm is trained at each of them; where the rates are the arms, all of these."""
     seeds: tuple[int, ...] = Field(strict=False)
     """Every arm is trained with each of them, at every rate: the same first weights where shapes
     allow, the same order of the data."""
     steps_between_validations: int
-    """Every so many steps the network is validated, for the steps to the target."""
+    """Every so many steps of an epoch the network is validated, for the steps to the target, and
+    always at the epoch's end."""
     target: float | None = None
     """Percent of the validation set that a run has to reach and keep; absent: the best that the
     reference's own runs reach in the middle (median over seeds, at its own best rate)."""
     confidence: float = 0.95
     """Of every interval, and 1 minus the error that Holm's procedure keeps to."""
+
+    def rates_of(self, arm: Arm) -> tuple[float, ...]:
+        """The learning rates that `arm` is trained at."""
+        own = arm.settings.get("learning_rate")
+        return self.learning_rates if own is None else (own,)
 
 
 class CurvePoint(Record):
