@@ -9,6 +9,8 @@ from normscope.training._fitness import refuse_misfit as refuse_misfit
 from normscope.training._interrupts import stop_requests as stop_requests
 from normscope.training._network import build_network as build_network
 from normscope.training._observers import Observer as Observer
+from normscope.training._observers import StartObserver as StartObserver
+from normscope.training._observers import StartView as StartView
 from normscope.training._observers import StepView as StepView
 from normscope.training._predict import Prediction as Prediction
 from normscope.training._predict import Reader as Reader

@@ -1,6 +1,7 @@
 """How others look on while a network trains, without touching it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,6 +10,21 @@ from torch import Tensor
 from normscope._shapes import Batch, ClassIndices
 from normscope.nn import MLP
 from normscope.records import EpochRecord, Run
+
+
+@dataclass(frozen=True)
+class StartView:
+    """A network that is about to make its next step. Everything in it is to be read, not changed.
+
+    Attributes:
+        steps: those made before, of all epochs: 0 unless a training is taken up again.
+        network: where the next step finds it.
+        folder: the run's; None if nothing is written.
+    """
+
+    steps: int
+    network: MLP
+    folder: Path | None
 
 
 @dataclass(frozen=True)
@@ -50,3 +66,11 @@ class Observer(Protocol):
 
     def on_end(self, run: Run) -> None:
         """Training is over, complete or not."""
+
+
+@runtime_checkable
+class StartObserver(Observer, Protocol):
+    """One who also wants to see the network before its first step."""
+
+    def on_ready(self, view: StartView) -> None:
+        """The first step is next. Told once, after `on_start`."""

@@ -17,7 +17,7 @@ from normscope.training._fitness import refuse_misfit, refuse_other_data, refuse
 from normscope.training._interrupts import stop_requests
 from normscope.training._loop import fit
 from normscope.training._network import build_network, build_optimizer, memory_errors
-from normscope.training._observers import Observer
+from normscope.training._observers import Observer, StartObserver, StartView
 from normscope.training._progress import Progress
 from normscope.training._run_folder import RunFolder, numbered
 from normscope.training._state import TrainingState
@@ -289,9 +289,13 @@ def looking_on(
 ) -> list[Observer]:
     """`observers` and TensorBoard's, told of the start now, and of the end when `stack` closes."""
     everyone = [*observers, *_tensorboard(folder)]
+    steps = len(state.epochs) * state.steps_per_epoch + state.step
+    view = StartView(steps, state.network, folder.path if folder else None)
     for observer in everyone:
         observer.on_start(progress.run, state.steps_per_epoch)
         stack.callback(_end, observer, progress)
+        if isinstance(observer, StartObserver):
+            observer.on_ready(view)
     return everyone
 
 
