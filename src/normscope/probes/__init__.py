@@ -1,4 +1,5 @@
-"""Measure: one measurement per file, each an observer that leaves the run in the same bits.
+"""Measure: one measurement per file, each leaves the network and the run in the same bits."""
 
-The room is built and empty: probes move in with *Why does it work?*.
-"""
+from normscope.probes._history import HistoryProbe as HistoryProbe
+from normscope.probes._history_file import read_history as read_history
+from normscope.probes._inspect import inspect as inspect

@@ -1,0 +1,160 @@
+"""Distributions of every layer's pre-activations while a network trains."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from normscope._shapes import Batch
+from normscope.data import Split
+from normscope.nn import NormalizedLayer
+from normscope.probes._bands import of_unit, pooled
+from normscope.probes._history_file import append, joined, kept_until
+from normscope.probes._layers import Stages, known_layers, stages
+from normscope.records import EpochRecord, History, LayerHistory, Run
+
+_MOST_ROWS = 512
+_EARLY, _REGULAR = 17, 24
+_UNIT = 0
+
+
+class _Start(Protocol):
+    """What is looked at before the first step."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def network(self) -> nn.Module: ...
+    @property
+    def folder(self) -> Path | None: ...
+
+
+class _Step(Protocol):
+    """What is looked at after a step."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def network(self) -> nn.Module: ...
+
+
+class HistoryProbe:
+    """Looks at s1 and s3 of every layer at the `moments` of a training; an observer of `train`.
+
+    At a moment a fixed sample of validation rows passes through the network as one batch in
+    training mode (Ioffe & Szegedy 2015, figure 1, which is of test data). The pass is computed by
+    formula: no module is called, and running statistics, gradients and random states are left
+    alone, so that the training ends in the same bits as without.
+
+    What is sampled: at most 512 rows, drawn once by a generator of the probe's own, and of a
+    layer's rows times units at most 16 384 values, the same places each time, every unit as often
+    as every other. The unit that is followed by itself is the layer's first, which before training
+    is like any other; its percentiles are over all of the rows.
+
+    Where the run has a folder, every moment is on the disk in its ``history.jsonl`` before the
+    checkpoint that follows. A training that is taken up again drops the moments beyond its
+    checkpoint and measures them anew. A network that is not an `MLP` as `known_layers` knows it has
+    no history, and neither has one with fewer than two validation rows.
+
+    Args:
+        valid: the split that the rows are drawn from.
+
+    Attributes:
+        history: what has been seen so far; None before the first moment.
+    """
+
+    def __init__(self, valid: Split) -> None:
+        rows = np.random.default_rng(0).permutation(len(valid))[:_MOST_ROWS]
+        self._images = torch.from_numpy(valid.images[np.sort(rows)]).flatten(1)
+        self._seen: list[History] = []
+
+    @property
+    def history(self) -> History | None:
+        """What has been seen so far."""
+        return joined(self._seen)
+
+    def on_start(self, run: Run, steps_per_epoch: int) -> None:
+        """Decide when to look."""
+        self._steps_per_epoch = steps_per_epoch
+        self._moments = set(moments(run.recipe.epochs * steps_per_epoch))
+
+    def on_ready(self, view: _Start) -> None:
+        """Look before the first step, or find what was seen before this one.
+
+        Raises:
+            RunFolderError: if the folder's history is damaged.
+            StorageError: if the disk refuses.
+        """
+        self._folder = view.folder
+        self._layers = known_layers(view.network) if len(self._images) > 1 else []
+        self._seen = kept_until(view.folder, view.steps) if view.folder else []
+        if self._layers:
+            self._images = self._images.to(next(view.network.parameters()).device)
+        if not self._seen or self._seen[-1].steps[-1] < view.steps:
+            self._look(view.steps)
+
+    def on_step(self, view: _Step) -> None:
+        """Look, where this is a moment.
+
+        Raises:
+            StorageError: if the disk refuses.
+        """
+        self._look((view.epoch - 1) * self._steps_per_epoch + view.step)
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Nothing: the epoch's last step has been seen."""
+
+    def on_end(self, run: Run) -> None:
+        """Nothing: all is on the disk."""
+
+    def _look(self, steps: int) -> None:
+        """Measure and keep, if `steps` is a moment and there is something to see."""
+        if self._layers and steps in self._moments:
+            moment = measured(self._layers, self._images, steps)
+            if self._folder:
+                append(self._folder, moment)
+            self._seen.append(moment)
+
+
+def moments(total: int) -> list[int]:
+    """When to look at a training of `total` steps: early often, later regularly, 40 times at most.
+
+    Before the first step, then at 17 steps that grow by the same factor, of which the first is 1,
+    until a 24th of the training is reached, then at every 24th of it.
+
+    Example:
+        >>> moments(8200)[:12], moments(8200)[-2:], len(moments(8200))
+        ([0, 1, 2, 3, 4, 6, 9, 13, 18, 27, 38, 55], [7858, 8200], 40)
+        >>> moments(3)
+        [0, 1, 2, 3]
+    """
+    early = np.geomspace(1, max(1, total / _REGULAR), _EARLY)
+    regular = np.linspace(0, total, _REGULAR + 1)
+    return sorted({int(step) for step in np.concatenate([early, regular]).round()})
+
+
+def measured(layers: list[NormalizedLayer], images: Batch, steps: int) -> History:
+    """One moment: `images` as one batch in training mode through `layers`.
+
+    Args:
+        layers: as `known_layers` gives them.
+        images: ``[rows, inputs]``, two rows at least.
+        steps: the training steps that came before.
+    """
+    seen = stages(layers, images, batch_statistics=True)
+    return History(rows=len(images), steps=(steps,), layers=tuple(map(_measured_layer, seen)))
+
+
+def _measured_layer(layer: Stages) -> LayerHistory:
+    s1, s3 = layer.s1, layer.s3
+    return LayerHistory(
+        unit=_UNIT,
+        s1=(pooled(s1),),
+        s3=(pooled(s3),),
+        unit_s1=(of_unit(s1, _UNIT),),
+        unit_s3=(of_unit(s3, _UNIT),),
+    )

@@ -1,0 +1,32 @@
+"""Images of a data set as pictures that a page can hold."""
+
+import base64
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from normscope.data import Split
+
+_LONGEST_SIDE = 64
+
+
+def in_greys(split: Split) -> Callable[[int], str]:
+    """What makes a PNG in base64 of a row of `split`.
+
+    Greys run from the lowest value of the split, 0, to its highest, 255, the same for all rows. An
+    image that is longer than 64 pixels is scaled down to that.
+    """
+    low, high = float(split.images.min()), float(split.images.max())
+    scale = 255 / (high - low) if high > low else 0.0
+
+    def picture(row: int) -> str:
+        greys = np.round((split.images[row] - low) * scale).astype(np.uint8)
+        image = Image.fromarray(greys)
+        image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        file = io.BytesIO()
+        image.save(file, "PNG", optimize=True)
+        return base64.b64encode(file.getvalue()).decode("ascii")
+
+    return picture
