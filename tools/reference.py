@@ -128,6 +128,8 @@ def _table(title: str, record: type[BaseModel]) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
+    if value is None or value == {}:
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     return str(list(value)) if isinstance(value, tuple) else str(value)

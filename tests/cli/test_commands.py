@@ -82,7 +82,25 @@ def test_flags_reach_the_recipe(tiny_file: Path, normscope_: Callable[..., Answe
     assert answer.code == 0, answer
     expected = Recipe(**flags, hidden=(5, 4), data=str(tiny_file))
     assert Recipe.from_toml(Path("r.toml")) == expected
-    assert set(flags) | {"hidden", "data", "warm_up"} == set(Recipe.model_fields), "all are tried"
+    own = {"model", "model_options"}  # instead of the network's: below
+    tried = set(flags) | {"hidden", "data", "warm_up"} | own
+    assert tried == set(Recipe.model_fields), "all are tried"
+
+
+def test_flags_of_a_model_reach_the_recipe(normscope_: Callable[..., Answer]) -> None:
+    answer = normscope_(
+        "train", "--model", "mine.models:build", "--write-recipe", "r.toml",
+        "--model-options", "depth=3, rate=0.5,deep=true,norm=group",
+    )  # fmt: skip
+    assert answer.code == 0, answer
+    options = {"depth": 3, "rate": 0.5, "deep": True, "norm": "group"}
+    expected = Recipe(model="mine.models:build", model_options=options)
+    assert Recipe.from_toml(Path("r.toml")) == expected
+
+
+def test_a_wrong_option_of_a_model_is_one_sentence(normscope_: Callable[..., Answer]) -> None:
+    answer = normscope_("train", "--model", "m:f", "--model-options", "depth")
+    assert_one_sentence(answer, 2, "--model-options: give names and values.*got 'depth'")
 
 
 def test_flags_win_over_the_recipe_file(normscope_: Callable[..., Answer]) -> None:

@@ -1,5 +1,7 @@
 """Recipes: files that a person reads and changes, and errors that name the field."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,17 @@ RECIPES = st.builds(
 )
 
 
-@given(recipe=RECIPES)
+OPTIONS = st.dictionaries(
+    st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
+    st.text(max_size=9)
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False),
+)
+OWN = st.builds(Recipe, model=st.just("mine.models:build"), model_options=OPTIONS)
+
+
+@given(recipe=RECIPES | OWN)
 def test_a_recipe_survives_its_file(
     recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -48,7 +60,8 @@ def test_the_defaults_are_the_articles() -> None:
 def test_every_field_is_explained_in_the_file() -> None:
     lines = Recipe().to_toml().splitlines()
     for name in Recipe.model_fields:
-        index = next(i for i, line in enumerate(lines) if line.startswith(f"{name} = "))
+        # A field that is absent stands there as a comment.
+        index = next(i for i, line in enumerate(lines) if re.match(f"(# )?{name} = ", line))
         assert lines[index - 1].startswith("# ")
 
 
@@ -111,6 +124,68 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path, kind: str) -> 
 def test_in_python_a_wrong_field_is_the_same_sentence() -> None:
     with pytest.raises(RecipeError, match="no field lr .did you mean learning_rate"):
         Recipe(lr=0.1)  # type: ignore[call-arg]
+
+
+@given(recipe=RECIPES | OWN)
+def test_a_recipe_survives_its_record(recipe: Recipe) -> None:
+    again = Recipe.model_validate_json(recipe.model_dump_json())
+    assert again == recipe
+    assert hash(again) == hash(recipe)
+
+
+def test_the_order_of_options_makes_no_other_recipe() -> None:
+    one = Recipe(model="m:f", model_options={"a": 1, "b": 2})
+    other = Recipe(model="m:f", model_options={"b": 2, "a": 1})
+    assert (one, hash(one)) == (other, hash(other))
+    assert one != Recipe(model="m:f", model_options={"a": 1, "b": 3})
+
+
+def test_a_recipe_from_before_there_were_models_still_loads() -> None:
+    old = Recipe().model_dump(mode="json")
+    del old["model"], old["model_options"]
+    assert Recipe.model_validate(old) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "mine"}, "model: name the function .*package.module:function, got 'mine'"),
+        ({"model": "mine:build()"}, "model: name the function"),
+        ({"model_options": {"width": 3}}, "width.* are for a model of your own"),
+        ({"model": "m:f", "model_options": {"w": [3]}}, "w has to be text, a finite number"),
+        ({"model": "m:f", "model_options": {"w": math.nan}}, "w has to be text, a finite number"),
+        ({"model": "m:f", "model_options": {"w": None}}, "w has to be text, a finite number"),
+        ({"model": "m:f", "hidden": (3,)}, "hidden shape the built-in network.*is m:f"),
+    ],
+)
+def test_a_wrong_model_is_one_sentence(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(RecipeError, match=says) as caught:
+        Recipe(**fields)
+    assert str(caught.value).count("model") < 4
+
+
+def test_settings_are_fields_of_the_recipe() -> None:
+    recipe = Recipe(epochs=3).with_settings({"norm": "none", "hidden": (9,), "learning_rate": 1})
+    assert recipe == Recipe(epochs=3, norm="none", hidden=(9,), learning_rate=1.0)
+
+
+def test_settings_that_are_no_fields_are_for_the_model() -> None:
+    mine = Recipe(model="m:f", model_options={"depth": 3, "width": 8})
+    changed = mine.with_settings({"width": 64, "norm": "none", "eps": 0.1, "seed": 4})
+    assert changed.model_options == {"depth": 3, "width": 64, "eps": 0.1}
+    assert (changed.norm, changed.seed, changed.eps) == ("none", 4, 1e-10)
+    assert mine.model_options == {"depth": 3, "width": 8}
+
+
+def test_a_setting_can_be_the_model() -> None:
+    changed = Recipe().with_settings({"width": 64, "model": "m:f"})
+    assert (changed.model, changed.model_options) == ("m:f", {"width": 64})
+
+
+@pytest.mark.parametrize("settings", [{"width": 64}, {"norm": "bach"}, {"seed": -1}])
+def test_a_wrong_setting_is_named(settings: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=f"the settings: .*{next(iter(settings))}"):
+        Recipe().with_settings(settings)
 
 
 def test_recipes_are_frozen() -> None:

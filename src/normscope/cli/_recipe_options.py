@@ -42,18 +42,17 @@ def _option(name: str) -> inspect.Parameter:
     flags = [flag(name)]
     if field.annotation is bool:
         flags = [f"{flag(name)}/{flag('no_' + name)}"]
-    is_widths = name == "hidden"
-    default = _widths_text(field.default) if is_widths else field.default
+    read = _READ.get(name)
     option = typer.Option(
         *flags,
         *_SHORT.get(name, []),
         # An absent flag is None, so that a recipe file's field stands; so words tell the default.
-        help=f"{field.description} Default: {default}.",
+        help=f"{field.description} Default: {_told(field.default)}.",
         rich_help_panel=f"Recipe: {Recipe.section_of(name)}",
-        parser=_widths if is_widths else None,
-        metavar="WIDTHS" if is_widths else None,
+        parser=read,
+        metavar=_METAVARS.get(name),
     )
-    kind: Any = Any if is_widths else field.annotation | None  # type: ignore[operator]
+    kind: Any = Any if read else field.annotation | None  # type: ignore[operator]
     annotation: Any = Annotated[kind, option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
@@ -75,5 +74,46 @@ def _widths(text: str) -> tuple[int, ...]:
         raise RecipeError(msg) from None
 
 
-def _widths_text(widths: tuple[int, ...]) -> str:
-    return ",".join(map(str, widths))
+def _options(text: str) -> dict[str, str | int | float | bool]:
+    """``depth=3,norm=batch`` as options for a model of one's own.
+
+    Raises:
+        RecipeError: if a part is not a name and a value.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, _ in pairs:
+        if not equals or not name.strip():
+            msg = (
+                "--model-options: give names and values, separated by commas (depth=3,norm=batch), "
+                f"got {text!r}."
+            )
+            raise RecipeError(msg)
+    return {name.strip(): scalar(value.strip()) for name, _, value in pairs}
+
+
+def scalar(text: str) -> str | int | float | bool:
+    """A word of a command line as what a TOML file would hold: a number, true, false, or text.
+
+    Example:
+        >>> [scalar(word) for word in ("64", "0.5", "true", "gelu")]
+        [64, 0.5, True, 'gelu']
+    """
+    if text in {"true", "false"}:
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _told(default: Any) -> str:
+    """A field's default, in words."""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return "none" if default is None or default == {} else str(default)
+
+
+_READ: dict[str, Callable[[str], Any]] = {"hidden": _widths, "model_options": _options}
+_METAVARS = {"hidden": "WIDTHS", "model_options": "NAME=VALUE,…"}

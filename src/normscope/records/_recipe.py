@@ -1,12 +1,15 @@
 """A recipe: everything that decides what a training run computes."""
 
 import difflib
+import math
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomlkit
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from normscope._errors import RecipeError
 from normscope.records._base import Record
@@ -16,6 +19,23 @@ def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
     """A recipe field: its default, the heading that it stands under, and what it means."""
     return Field(default, description=description, json_schema_extra={"section": section}, **limits)
 
+
+FACTORY = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+"""How a function is named, for a regular expression: ``package.module:function``."""
+
+Option = str | int | bool | Annotated[float, Field(allow_inf_nan=False)]
+"""What a recipe can hand to a function: what TOML and JSON both can write, and read back alike."""
+
+_BUILT_IN_ONLY = (
+    "hidden",
+    "weights",
+    "eps",
+    "average",
+    "decay",
+    "warm_up",
+    "running_variance",
+)
+"""The fields that shape the built-in network, and mean nothing to a model of somebody's own."""
 
 _UNNAMED = "the recipe"
 """What an error calls a recipe that came from no file."""
@@ -40,11 +60,22 @@ class Recipe(Record):
     data: str = _field(
         "letters",
         "Data",
-        "A built-in set (letters), or a path: pickle, IDX folder, npz, images.",
+        "A built-in set (letters), a path (pickle, IDX folder, npz, images), or your own function "
+        "(package.module:function).",
         min_length=1,
     )
     valid_fraction: float = _field(
         0.1, "Data", "Share held out where the data bring no validation split.", gt=0, lt=0.5
+    )
+
+    model: str | None = _field(
+        None,
+        "Model",
+        "Your own function that builds the network (package.module:function), in the place of the "
+        "built-in one.",
+    )
+    model_options: dict[str, Option] = _field(
+        {}, "Model", "What your function is called with, by the names of its parameters."
     )
 
     hidden: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = _field(
@@ -128,6 +159,75 @@ class Recipe(Record):
             raise ValueError(msg)
         return self
 
+    @field_validator("model")
+    @classmethod
+    def _a_model_is_named_by_its_function(cls, model: str | None) -> str | None:
+        if model is not None and not re.fullmatch(FACTORY, model):
+            msg = "name the function that builds it, as in package.module:function"
+            raise ValueError(msg)
+        return model
+
+    @field_validator("model_options", mode="before")
+    @classmethod
+    def _options_can_be_written_down(cls, options: Any) -> Any:
+        for name, value in options.items() if isinstance(options, dict) else ():
+            plain = isinstance(value, str | int | float)
+            if not plain or (isinstance(value, float) and not math.isfinite(value)):
+                msg = f"{name} has to be text, a finite number, true or false"
+                raise ValueError(msg)
+        return options
+
+    @model_validator(mode="after")
+    def _what_shapes_a_network_is_its_own(self) -> Self:
+        if self.model is None:
+            if self.model_options:
+                msg = (
+                    f"model_options ({', '.join(self.model_options)}) are for a model of your own, "
+                    "and there is no model"
+                )
+                raise ValueError(msg)
+            return self
+        fields = type(self).model_fields
+        idle = [n for n in _BUILT_IN_ONLY if getattr(self, n) != fields[n].default]
+        if idle:
+            msg = (
+                f"{' and '.join(idle)} shape the built-in network, but the model is {self.model}; "
+                "what your function takes goes into model_options"
+            )
+            raise ValueError(msg)
+        return self
+
+    def __hash__(self) -> int:
+        """Of the values of all fields, the options in any order."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return hash(tuple(frozenset(v.items()) if isinstance(v, dict) else v for v in values))
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """The same recipe with some settings changed, such as those of an arm of a study.
+
+        Args:
+            settings: fields and their values. Where the recipe has a model of its own, names that
+                are no fields, or fields of the built-in network, are among the `model_options`.
+
+        Raises:
+            RecipeError: naming every setting that is wrong, and what was seen.
+
+        Example:
+            >>> Recipe().with_settings({"norm": "none", "seed": 3}).norm
+            'none'
+            >>> mine = Recipe(model="mine:build", model_options={"depth": 3})
+            >>> mine.with_settings({"width": 64}).model_options
+            {'depth': 3, 'width': 64}
+        """
+        fields = self.model_dump()
+        own: dict[str, Any] = {}
+        for name, value in settings.items():
+            is_own = name not in fields or name in _BUILT_IN_ONLY
+            (own if is_own and settings.get("model", self.model) else fields)[name] = value
+        if own:
+            fields["model_options"] = {**fields["model_options"], **own}
+        return self.parse(fields, where="the settings")
+
     @classmethod
     def parse(cls, fields: dict[str, Any], *, where: str) -> Self:
         """Validate `fields`, which came from `where` (a file's name, or "the options").
@@ -185,8 +285,20 @@ class Recipe(Record):
                 heading = section
             value = getattr(self, name)
             document.add(tomlkit.comment(field.description or ""))
-            document.add(name, tomlkit.item(list(value) if isinstance(value, tuple) else value))
+            if value is None:  # which TOML cannot say
+                document.add(tomlkit.comment(f'{name} = "…"'))
+            else:
+                document.add(name, _toml(value))
         return tomlkit.dumps(document)
+
+
+def _toml(value: Any) -> Any:
+    """A field's value, as TOML writes it on one line."""
+    if not isinstance(value, dict):
+        return tomlkit.item(list(value) if isinstance(value, tuple) else value)
+    table = tomlkit.inline_table()
+    table.update(value)
+    return table
 
 
 _ALSO_CALLED = {"lr": ["learning_rate"], "batch": ["batch_size"], "layers": ["hidden"]}
