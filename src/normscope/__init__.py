@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
     from normscope.studies import train_many as train_many
+    from normscope.studies._inspect_run import inspect_run as inspect
     from normscope.surgery import fold as fold
     from normscope.training import load as load
     from normscope.training import predict_run as predict
@@ -41,6 +42,7 @@ _HOMES = {
     "Recipe": ("normscope.records", "Recipe"),
     "Run": ("normscope.records", "Run"),
     "fold": ("normscope.surgery", "fold"),
+    "inspect": ("normscope.studies._inspect_run", "inspect_run"),
     "load": ("normscope.training", "load"),
     "predict": ("normscope.training", "predict_run"),
     "resume": ("normscope.training", "resume"),
@@ -59,6 +61,7 @@ __all__ = [
     "Run",
     "__version__",
     "fold",
+    "inspect",
     "load",
     "load_data",
     "predict",

@@ -38,6 +38,10 @@ def train(
         bool, typer.Option("--quiet", "-q", help="Print the run folder and nothing else.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print run.json and nothing else.")] = False,
+    inspect: Annotated[
+        bool,
+        typer.Option(help="Look inside the network for the report, as it trains and at the end."),
+    ] = True,
     **recipe_options: Any,
 ) -> None:
     """Train the article's network; without options, on built-in letters.
@@ -49,14 +53,14 @@ def train(
         others = {"recipe": recipe, "out": out, "write_recipe": write_recipe}
         named = [name for name, value in others.items() if value]
         _refuse_beside_resume([*named, *(set(recipe_options) - {"data"})])
-        _resume(resume, recipe_options.get("data"), shown)
+        _resume(resume, recipe_options.get("data"), shown, inspect=inspect)
         return
     fields = Recipe.from_toml(recipe).model_dump() if recipe else {}
     chosen = Recipe.parse(fields | recipe_options, where="the options")
     if write_recipe:
         _write_recipe(write_recipe, chosen)
     else:
-        _train(chosen, out, shown)
+        _train(chosen, out, shown, inspect=inspect)
 
 
 class _Shown:
@@ -86,23 +90,44 @@ class _Shown:
             say_result(result.run, str(result.folder))
 
 
-def _train(recipe: Recipe, out: Path | None, shown: _Shown) -> None:
+def _train(recipe: Recipe, out: Path | None, shown: _Shown, *, inspect: bool) -> None:
     """Train by a recipe into a new folder."""
     from normscope import training
 
     dataset = training.dataset_of(recipe)
     stem = _RUNS / f"{dataset.name.split('.')[0]}-{recipe.norm}"
     where, number = (stem, True) if out is None else (out, False)
-    observers = shown.observers(dataset)
-    shown.result(training.train(recipe, dataset, out=where, number=number, observers=observers))
+    observers = [*shown.observers(dataset), *_probes(dataset, inspect=inspect)]
+    result = training.train(recipe, dataset, out=where, number=number, observers=observers)
+    _finish(result, dataset, shown, inspect=inspect)
 
 
-def _resume(folder: Path, data: str | None, shown: _Shown) -> None:
+def _resume(folder: Path, data: str | None, shown: _Shown, *, inspect: bool) -> None:
     """Take up the run in a folder."""
     from normscope import training
 
     dataset = training.dataset_of(training.unfinished_run(folder).recipe, data)
-    shown.result(training.resume(folder, dataset, observers=shown.observers(dataset)))
+    observers = [*shown.observers(dataset), *_probes(dataset, inspect=inspect)]
+    result = training.resume(folder, dataset, observers=observers)
+    _finish(result, dataset, shown, inspect=inspect)
+
+
+def _probes(dataset: "Dataset", *, inspect: bool) -> "list[Observer]":
+    """What looks inside the network while it trains."""
+    from normscope.probes import HistoryProbe
+
+    return [HistoryProbe(dataset.valid)] if inspect else []
+
+
+def _finish(result: "TrainResult", dataset: "Dataset", shown: _Shown, *, inspect: bool) -> None:
+    """Look inside the trained network, and show what came out, also where the look failed."""
+    from normscope.studies._inspect_run import inspect_run
+
+    try:
+        if inspect and result.folder:
+            inspect_run(result.folder, dataset)
+    finally:
+        shown.result(result)
 
 
 def _refuse_beside_resume(names: list[str]) -> None:

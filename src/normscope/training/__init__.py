@@ -1,13 +1,17 @@
 """Run: a recipe and data become a trained network, a record, and a folder that can be resumed."""
 
 from normscope.training._environment import choose_device as choose_device
+from normscope.training._environment import cpu_threads as cpu_threads
+from normscope.training._environment import environment as environment
 from normscope.training._evaluation import Rows as Rows
 from normscope.training._evaluation import Statistics as Statistics
 from normscope.training._evaluation import evaluate as evaluate
 from normscope.training._evaluation import test_scores as test_scores
 from normscope.training._fitness import refuse_misfit as refuse_misfit
+from normscope.training._fitness import refuse_other_data as refuse_other_data
 from normscope.training._interrupts import stop_requests as stop_requests
 from normscope.training._network import build_network as build_network
+from normscope.training._network import memory_errors as memory_errors
 from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StartObserver as StartObserver
 from normscope.training._observers import StartView as StartView
