@@ -6,7 +6,7 @@ from normscope._errors import DataError
 from normscope.data._contents import ROLES, Array, Contents, Table
 from normscope.data._dataset import Dataset, Split
 from normscope.data._labels import check_known, class_numbers, lowest_label
-from normscope.data._pixels import as_float32, as_pictures, pixel_range
+from normscope.data._pixels import as_float32, as_pictures, of_any_shape, pixel_range
 from normscope.data._text import listed
 
 # Which rows are held out is a property of the data, not of a run: every seed sees the same split.
@@ -19,7 +19,8 @@ def assemble(contents: Contents, *, name: str, source: str, valid_fraction: floa
     Whatever is wrong ends in a `DataError` that names the file, the key and the row.
     """
     tables = contents.tables
-    pictures = {role: as_pictures(table.images, table.images_at) for role, table in tables.items()}
+    shaped = as_pictures if contents.pictures else of_any_shape
+    pictures = {role: shaped(table.images, table.images_at) for role, table in tables.items()}
     labels = {role: class_numbers(table.labels, table.labels_at) for role, table in tables.items()}
     for role, table in tables.items():
         _check_pair(pictures[role], labels[role], table)
@@ -61,7 +62,7 @@ def _check_size(images: Array, first: Array, table: Table, train: Table) -> None
 
 
 def _size(images: Array) -> str:
-    return f"{images.shape[1]}x{images.shape[2]}"
+    return "x".join(map(str, images.shape[1:]))
 
 
 def _classes(contents: Contents, labels: Array) -> tuple[int, tuple[str, ...]]:

@@ -39,9 +39,11 @@ class Contents:
         tables: ``"train"``, and ``"valid"`` and ``"test"`` where the source has them.
         classes: what the labels stand for, where the source says so.
         notes: sentences for `Dataset.notes`.
+        pictures: whether every row is a grey picture; otherwise it keeps the shape that it has.
     """
 
     path: Path
     tables: dict[str, Table]
     classes: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    pictures: bool = True

@@ -11,12 +11,21 @@ class Split:
     """Images and their labels, row by row.
 
     Attributes:
-        images: float32, ``[rows, height, width]``.
+        images: float32, ``[rows, height, width]``; from a function of somebody's own, rows of any
+            one shape, such as ``[rows, channels, height, width]``.
         labels: int64, ``[rows]``, each from 0 to ``len(classes) - 1``.
     """
 
-    images: Float32[np.ndarray, "rows height width"]
+    images: Float32[np.ndarray, "rows ..."]
     labels: Int64[np.ndarray, " rows"]
+
+    @property
+    def pictures(self) -> Float32[np.ndarray, "rows height width"] | None:
+        """The rows as grey pictures, also where they have one channel; None where they are none."""
+        images = self.images
+        if images.ndim == 4 and images.shape[1] == 1:
+            images = images[:, 0]
+        return images if images.ndim == 3 else None
 
     def __len__(self) -> int:
         """How many rows."""

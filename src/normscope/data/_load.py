@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from normscope._errors import DataError
+from normscope._factories import names_a_function
 from normscope.data._assemble import assemble
 from normscope.data._contents import Contents
 from normscope.data._dataset import Dataset
+from normscope.data._factory import read_function
 from normscope.data._folder import read_folder
 from normscope.data._idx import is_idx_name, read_idx
 from normscope.data._letters import read_letters
@@ -27,16 +29,21 @@ _FORMATS = (
 
 
 def load(source: str | Path, *, valid_fraction: float = 0.1) -> Dataset:
-    """Read a data set: a built-in one, or a file or folder in one of the formats people have.
+    """Read a data set: a built-in one, a file or folder in a format people have, or a function's.
 
     Formats: the article's pickle, plain or gzipped, from Python 2 or 3, of which nothing is run;
     an ``.npz`` with the same six keys, or with Keras's; a folder of MNIST's four IDX files; a
     folder of images per class. Which one it is shows in the content, not in the name.
 
+    Functions: ``package.module:function``, unless there is a file of that name. It is called
+    without arguments and returns a `Dataset`, or pairs of inputs and labels, as arrays or tensors:
+    (train, valid, test), or (train, test). Inputs are ``[rows, ...]`` and keep their shape.
+
     Pixels become float32: whole numbers ``x`` become ``x / 255 - 0.5``, floats stay as they are.
 
     Args:
-        source: a name from `BUILT_IN`, or a path. A folder called ``letters`` is ``"./letters"``.
+        source: a name from `BUILT_IN`, a path, or a function. A folder called ``letters`` is
+            ``"./letters"``.
         valid_fraction: where the source has no validation split, the fraction of each class that
             is held out from its training rows: the same rows every time. From a folder of images
             that is not split at all, the test split takes as much again.
@@ -67,6 +74,9 @@ def load(source: str | Path, *, valid_fraction: float = 0.1) -> Dataset:
         msg = f"The data have an empty name; give {_FORMATS}, or a built-in name."
         raise DataError(msg)
     path = Path(source)
+    if isinstance(source, str) and names_a_function(source) and not path.exists():
+        contents, name = read_function(source)
+        return assemble(contents, name=name, source=source, valid_fraction=valid_fraction)
     contents = _read(path)
     absolute = path.absolute()
     return assemble(

@@ -34,6 +34,24 @@ def as_pictures(images: Array, at: str) -> Array:
     return images
 
 
+def of_any_shape(inputs: Array, at: str) -> Array:
+    """Take inputs as they are: ``[rows, ...]``.
+
+    Raises:
+        DataError: if there are no rows or no columns, or whole numbers that are no pixels.
+    """
+    if inputs.ndim < 2 or inputs.size == 0:
+        msg = f"{at} has shape {list(inputs.shape)}; inputs must be [rows, ...], at least one row."
+        raise DataError(msg)
+    if inputs.dtype.kind != "f" and inputs.dtype.itemsize > 1:
+        msg = (
+            f"{at} holds {inputs.dtype}; inputs must be floats, or pictures of 8 bits. Convert "
+            "them: inputs.astype('float32')."
+        )
+        raise DataError(msg)
+    return inputs
+
+
 def pixel_range(images: Array, at: str) -> tuple[float, float]:
     """Give the smallest and largest pixel.
 
@@ -60,9 +78,11 @@ def pixel_range(images: Array, at: str) -> tuple[float, float]:
 
 
 def _pixel(images: Array, wrong: Array, at: str) -> str:
-    row, line, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
-    value = images[row, line, column]
-    return f"{at} row {row} has the pixel {value} at line {line}, column {column}"
+    row, *place = map(int, np.unravel_index(int(wrong.argmax()), wrong.shape))
+    value = images[(row, *place)]
+    if len(place) != 2:
+        return f"{at} row {row} has the value {value} at {place}"
+    return f"{at} row {row} has the pixel {value} at line {place[0]}, column {place[1]}"
 
 
 def as_float32(images: Array, rows: Array | None = None) -> Array:

@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import tomlkit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from normscope._errors import RecipeError
+from normscope._factories import names_a_function
 from normscope.records._base import Record
 
 
@@ -19,9 +19,6 @@ def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
     """A recipe field: its default, the heading that it stands under, and what it means."""
     return Field(default, description=description, json_schema_extra={"section": section}, **limits)
 
-
-FACTORY = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
-"""How a function is named, for a regular expression: ``package.module:function``."""
 
 Option = str | int | bool | Annotated[float, Field(allow_inf_nan=False)]
 """What a recipe can hand to a function: what TOML and JSON both can write, and read back alike."""
@@ -162,7 +159,7 @@ class Recipe(Record):
     @field_validator("model")
     @classmethod
     def _a_model_is_named_by_its_function(cls, model: str | None) -> str | None:
-        if model is not None and not re.fullmatch(FACTORY, model):
+        if model is not None and not names_a_function(model):
             msg = "name the function that builds it, as in package.module:function"
             raise ValueError(msg)
         return model
