@@ -2,7 +2,7 @@
 
 from normscope.studies._messages import RunProgress as RunProgress
 from normscope.studies._pool import WorkerError as WorkerError
-from normscope.studies._train_many import Plan as Plan
-from normscope.studies._train_many import RunsFailedError as RunsFailedError
+from normscope.studies._run_set import Plan as Plan
+from normscope.studies._run_set import RunsFailedError as RunsFailedError
 from normscope.studies._train_many import StudyRun as StudyRun
 from normscope.studies._train_many import train_many as train_many

@@ -10,6 +10,19 @@ RunStatus = Literal["running", "complete", "diverged", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What a study looks at while a run trains, and when it has.
+
+    Attributes:
+        every: so many steps of an epoch lie between two validations.
+        inspect: whether the inside of the network is looked at as well.
+    """
+
+    every: int
+    inspect: bool
+
+
+@dataclass(frozen=True)
 class Task:
     """One run to train, or to take up where it stopped.
 
@@ -19,6 +32,7 @@ class Task:
         folder: where it goes, or stands unfinished.
         data: which of the shared data sets, counted from 0.
         record: what the run's record says of the data.
+        watch: what is looked at besides; None where nobody asks for more than the run.
     """
 
     name: str
@@ -26,6 +40,7 @@ class Task:
     folder: Path
     data: int
     record: DataRecord
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)

@@ -59,17 +59,35 @@ def _names(recipes: Sequence[Recipe]) -> list[str]:
         for field in Recipe.model_fields
         if field != "seed" and len({getattr(recipe, field) for recipe in recipes}) > 1
     ]
-    return [
-        "-".join(f"{field.replace('_', '-')}-{_text(getattr(recipe, field))}" for field in fields)
-        for recipe in recipes
-        for fields in [[*differing, "seed"]]
-    ]
+    return [name_of({field: getattr(r, field) for field in [*differing, "seed"]}) for r in recipes]
 
 
-def _text(value: Any) -> str:
-    """A field's value as a part of a name."""
-    if isinstance(value, tuple):
+def name_of(settings: Mapping[str, Any]) -> str:
+    """What a run is called by some settings of its recipe.
+
+    Example:
+        >>> name_of({"norm": "batch", "hidden": (20, 10), "learning_rate": 0.02, "seed": 0})
+        'norm-batch-hidden-20x10-learning-rate-0.02-seed-0'
+    """
+    return "-".join(f"{f.replace('_', '-')}-{_in_a_name(v)}" for f, v in settings.items())
+
+
+def shown(value: Any) -> str:
+    """A setting's value as a person types it.
+
+    Example:
+        >>> shown((1000, 500)), shown(()), shown(True), shown(1e-10), shown("a/b.npz")
+        ('1000x500', 'none', 'true', '1e-10', 'a/b.npz')
+    """
+    if isinstance(value, tuple | list):
         return "x".join(map(str, value)) or "none"
-    if isinstance(value, str):  # of a path, the last part
-        return Path(value).name
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value)
+
+
+def _in_a_name(value: Any) -> str:
+    """A setting's value as a part of a name: of a path, the last part."""
+    if isinstance(value, str):
+        return Path(value).name
+    return str(value) if isinstance(value, bool) else shown(value)

@@ -17,6 +17,7 @@ from normscope._errors import DivergenceError, NormscopeError, TrainingInterrupt
 from normscope.data import Dataset
 from normscope.records import EpochRecord, Run
 from normscope.studies._messages import RunProgress, RunStatus, Task
+from normscope.studies._watched import look_back, onlookers
 from normscope.training import StepView, train_into
 
 
@@ -60,16 +61,17 @@ class Worker:
 
     def train(self, task: Task) -> RunProgress:
         """Train one run; how it ended. Whatever goes wrong is the run's end, not the worker's."""
-        progress = _Progress(task, self._tell)
+        progress, data = _Progress(task, self._tell), self._data[task.data]
         try:
             train_into(
                 task.folder,
                 task.recipe,
-                self._data[task.data],
+                data,
                 task.record,
-                observers=[progress],
+                observers=[progress, *onlookers(task, data)],
                 stop=lambda: self._stopping,
             )
+            look_back(task, data)
         except DivergenceError as error:
             return progress.now("diverged", str(error))
         except TrainingInterruptedError as error:
