@@ -33,3 +33,4 @@ from normscope.records._study import Inspected as Inspected
 from normscope.records._study import McNemar as McNemar
 from normscope.records._study import Study as Study
 from normscope.records._study import StudyRun as StudyRun
+from normscope.records._study_csv import study_csv as study_csv
