@@ -16,7 +16,7 @@ from normscope.probes._layers import Stages, known_layers, stages
 from normscope.records import EpochRecord, History, LayerHistory, Run
 
 _MOST_ROWS = 512
-_EARLY, _REGULAR = 17, 24
+_EARLY, _REGULAR = 16, 24
 _UNIT = 0
 
 
@@ -123,12 +123,12 @@ class HistoryProbe:
 def moments(total: int) -> list[int]:
     """When to look at a training of `total` steps: early often, later regularly, 40 times at most.
 
-    Before the first step, then at 17 steps that grow by the same factor, of which the first is 1,
+    Before the first step, then at 16 steps that grow by the same factor, of which the first is 1,
     until a 24th of the training is reached, then at every 24th of it.
 
     Example:
         >>> moments(8200)[:12], moments(8200)[-2:], len(moments(8200))
-        ([0, 1, 2, 3, 4, 6, 9, 13, 18, 27, 38, 55], [7858, 8200], 40)
+        ([0, 1, 2, 3, 5, 7, 10, 15, 22, 33, 49, 72], [7858, 8200], 39)
         >>> moments(3)
         [0, 1, 2, 3]
     """
