@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from normscope.records import Receipt as Receipt
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
+    from normscope.records import Study as Study
+    from normscope.studies import compare as compare
     from normscope.studies import train_many as train_many
     from normscope.studies._inspect_run import inspect_run as inspect
     from normscope.surgery import fold as fold
@@ -41,6 +43,8 @@ _HOMES = {
     "Receipt": ("normscope.records", "Receipt"),
     "Recipe": ("normscope.records", "Recipe"),
     "Run": ("normscope.records", "Run"),
+    "Study": ("normscope.records", "Study"),
+    "compare": ("normscope.studies", "compare"),
     "fold": ("normscope.surgery", "fold"),
     "inspect": ("normscope.studies._inspect_run", "inspect_run"),
     "load": ("normscope.training", "load"),
@@ -59,7 +63,9 @@ __all__ = [
     "Receipt",
     "Recipe",
     "Run",
+    "Study",
     "__version__",
+    "compare",
     "fold",
     "inspect",
     "load",

@@ -7,7 +7,7 @@ import typer
 
 from normscope._errors import InputError, NormscopeError, TrainingInterruptedError
 from normscope._version import __version__
-from normscope.cli import _console, predict, test, train
+from normscope.cli import _console, compare, predict, test, train
 
 app = typer.Typer(
     name="normscope",
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
+app.command("compare")(compare.compare)
 
 _INTERRUPTED = 130
 

@@ -29,6 +29,11 @@ def say(text: str | Text = "", *, style: str | None = None) -> None:
     out.print(text, style=style)
 
 
+def say_wrapped(text: str, *, style: str = "") -> None:
+    """Print sentences, broken between words where the terminal ends."""
+    out.print(Text(text, style=style), soft_wrap=False)
+
+
 def say_error(error: Exception | str) -> None:
     """Print one sentence to standard error."""
     _err.print(Text.assemble(("error: ", "bold red"), str(error)))

@@ -1,5 +1,8 @@
-"""Ask: many runs of one design; later compare and explain, with paired seeds and intervals."""
+"""Ask: many runs of one design, compared with paired seeds and intervals; later explain."""
 
+from normscope.studies._compare import compare as compare
+from normscope.studies._design import Planned as Planned
+from normscope.studies._design import planned_runs as planned_runs
 from normscope.studies._messages import RunProgress as RunProgress
 from normscope.studies._pool import WorkerError as WorkerError
 from normscope.studies._run_set import Plan as Plan

@@ -1,0 +1,83 @@
+"""What a person sees of a study that is complete: its cells, and the verdict."""
+
+import math
+from collections.abc import Sequence
+from shlex import quote
+
+from rich.table import Table
+
+from normscope.cli import _console
+from normscope.records import Analysis, Cell, Design, Study
+
+_WIDE_ENOUGH = 76
+
+
+def say_study(study: Study, folder: str) -> None:
+    """Every arm at every rate, the verdict, and where to go from here."""
+    from normscope.report import verdict
+
+    analysis = study.analysis
+    assert analysis, "a complete study is analysed"
+    _console.out.print()
+    _console.out.print(_table(analysis, study.design), soft_wrap=False)
+    _console.say_wrapped(_legend(study), style="dim")
+    _console.out.print()
+    for sentence in verdict(study):
+        _console.say_wrapped(sentence)
+    path = quote(folder)
+    _console.say(f"\nThe study is in {path}. Look at it:\n  normscope report {path}")
+
+
+def _table(analysis: Analysis, design: Design) -> Table:
+    """The cells, as wide as the screen lets them be."""
+    wide = _console.out.width >= _WIDE_ENOUGH
+    swept = len(design.rates_of(design.arms[0])) > 1
+    table = Table(box=None, pad_edge=False, padding=(0, 3 if wide else 2, 0, 0))
+    table.add_column("arm", overflow="fold")
+    figures = ["test accuracy", f"steps to {analysis.target:.1f} %", "reached", "diverged"]
+    for heading in ["rate"] * swept + ["n"] * wide + figures:
+        table.add_column(heading, justify="right")
+    shown = None
+    for cell in analysis.cells:
+        best = swept and cell.learning_rate == analysis.best_learning_rates[cell.arm]
+        rate = f"{cell.learning_rate:g}{'*' if best else ' '}"
+        table.add_row(
+            cell.arm if cell.arm != shown else "",
+            *[rate] * swept,
+            *[str(cell.n)] * wide,
+            *_figures(cell, wide=wide),
+            style="bold" if best else None,
+        )
+        shown = cell.arm
+    return table
+
+
+def _legend(study: Study) -> str:
+    """What the marks in the table mean."""
+    seeds, design = len(study.design.seeds), study.design
+    parts = []
+    if len(design.rates_of(design.arms[0])) > 1:
+        parts.append("* the arm's best rate, by validation")
+    if seeds > 1 and _console.out.width >= _WIDE_ENOUGH:
+        parts.append(f"± {100 * design.confidence:g} % interval of a mean of {seeds} seeds")
+    return "; ".join(parts)
+
+
+def _figures(cell: Cell, *, wide: bool) -> list[str]:
+    """Accuracy, the middle of the steps, how many got there, how many diverged."""
+    mean = cell.test_accuracy
+    accuracy = f"{mean.value:.2f} %"
+    half = (mean.high - mean.low) / 2
+    if wide and math.isfinite(half) and cell.n > 1:
+        accuracy += f" ± {half:.2f}"
+    reached = sum(steps is not None for steps in cell.steps)
+    return [accuracy, _middle(cell.steps), f"{reached} of {cell.n}", str(cell.diverged or "–")]
+
+
+def _middle(steps: Sequence[int | None]) -> str:
+    """The median of the steps; more than all where the middle run never got there."""
+    ordered = sorted(math.inf if s is None else s for s in steps)
+    if not ordered:
+        return "–"
+    middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return f"{middle:,.0f}" if math.isfinite(middle) else "never"

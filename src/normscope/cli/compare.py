@@ -1,0 +1,154 @@
+"""`normscope compare`: variants of a recipe, trained with the same seeds, and judged."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from normscope._errors import StudyError, TrainingInterruptedError
+from normscope.cli import _console
+from normscope.cli._recipe_options import flag, takes_recipe_options
+from normscope.cli._vary import seeds as parsed_seeds
+from normscope.cli._vary import varied
+from normscope.records import Recipe, Study, storage_errors, study_csv, write_atomically
+
+if TYPE_CHECKING:
+    from normscope.cli._study_display import StudyDisplay
+
+_STUDIES = Path("studies")
+
+
+@takes_recipe_options
+def compare(
+    *,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FIELD=A,B",
+            help="A recipe field and the values to compare; again for more fields. Widths have an "
+            "x between them: hidden=1000x500,250x250.",
+        ),
+    ],
+    seeds: Annotated[
+        str, typer.Option(metavar="N", help="How many seeds, or which (0,3,7).")
+    ] = "5",
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe file (TOML); flags win over its fields.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The study's folder; again to go on. Default: studies/DATA-FIELDS."),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            help="Validation accuracy to reach, in percent. Default: the reference's own best."
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=A",
+            help="What the others are compared with. Default: norm=none, where it is varied.",
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
+    workers: Annotated[
+        int | None, typer.Option(help="Runs at a time. Default: one for every core.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write a table of all runs to this file.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the study's folder and nothing else.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print study.json and nothing else.")
+    ] = False,
+    **recipe_options: Any,
+) -> None:
+    """Does it help? Train variants of a recipe with the same seeds, and judge with intervals.
+
+    The learning rate may be varied beside other fields: then each arm is judged at its own best
+    rate and at equal rates. Stopped or killed, the same command goes on; with more --seeds or
+    values, it trains what is missing.
+    """  # noqa: DOC501 - typer shows this text to users
+    fields, chosen_seeds = varied(vary), parsed_seeds(seeds)
+    _refuse_twice(fields, recipe_options)
+    base = Recipe.from_toml(recipe).model_dump() if recipe else {}
+    chosen = Recipe.parse(base | recipe_options, where="the options")
+    folder = out or _STUDIES / "-".join([Path(chosen.data).name.split(".")[0], *fields])
+    if csv and not csv.parent.is_dir():
+        msg = f"--csv {csv}: there is no folder {csv.parent}. Make it first."
+        raise StudyError(msg)
+    study = _compared(
+        _display(shown=not (quiet or json)),
+        fields,
+        chosen,
+        seeds=chosen_seeds,
+        out=folder,
+        target=target,
+        reference=reference,
+        confidence=confidence,
+        workers=workers,
+    )
+    if csv:
+        with storage_errors(csv):
+            write_atomically(csv, study_csv(study).encode())
+    _say(study, folder, quiet=quiet, json=json)
+
+
+def _compared(display: "StudyDisplay | None", *arguments: Any, **options: Any) -> Study:
+    """Run the study, on display.
+
+    Raises:
+        TrainingInterruptedError: after Ctrl-C, with the command that goes on.
+    """
+    from normscope import studies
+
+    try:
+        if display is None:
+            return studies.compare(*arguments, **options)
+        with display:
+            return studies.compare(
+                *arguments, **options, on_plan=display.plan, on_progress=display.heard
+            )
+    except TrainingInterruptedError as stopped:
+        again = shlex.join(["normscope", *sys.argv[1:]])
+        msg = f"{str(stopped).replace('the same call', 'the same command')}\n  {again}"
+        raise TrainingInterruptedError(msg) from None
+
+
+def _display(*, shown: bool) -> "StudyDisplay | None":
+    """What shows the study as it goes, where anybody wants to see it."""
+    if not shown:
+        return None
+    from normscope.cli._study_display import StudyDisplay
+
+    return StudyDisplay(_console.out)
+
+
+def _say(study: Study, folder: Path, *, quiet: bool, json: bool) -> None:
+    """Print what came out, as it was asked for."""
+    from normscope.cli._study_result import say_study
+
+    if json:
+        _console.say(study.model_dump_json(indent=2))
+    elif quiet:
+        _console.say(str(folder))
+    else:
+        say_study(study, str(folder))
+
+
+def _refuse_twice(vary: dict[str, list[Any]], options: dict[str, Any]) -> None:
+    """Refuse a field that is varied and set.
+
+    Raises:
+        StudyError: naming it.
+    """
+    for field in vary:
+        if field in options:
+            msg = f"{field} is varied, so {flag(field)} cannot set it as well."
+            raise StudyError(msg)
