@@ -1,4 +1,7 @@
-"""Show: records become charts and a page. No torch here: a page is drawn from records alone.
+"""Show: records become charts and a page. No torch here: a page is drawn from records alone."""
 
-The room is built and empty: pages move in with *Does it help?*.
-"""
+from normscope.report._report import GENERATOR as GENERATOR
+from normscope.report._report import Language as Language
+from normscope.report._report import report_run as report_run
+from normscope.report._report import report_study as report_study
+from normscope.report._verdict import verdict as verdict

@@ -1,0 +1,71 @@
+"""What the figures rest on: recipe, data, machine."""
+
+from collections.abc import Sequence
+
+import tomlkit
+
+from normscope.records import DataRecord, Environment, Recipe
+from normscope.report import _numbers as numbers
+from normscope.report._parts import Facts, Table
+from normscope.report._words import Words
+
+
+def recipe_table(recipe: Recipe, say: Words, *, varied: Sequence[str] = ()) -> Table:
+    """Every field of the recipe but those that were varied: its value, and what it means."""
+    return Table(
+        title=say("recipe"),
+        head=[say("field"), say("value"), say("meaning")],
+        rows=[
+            [name, _toml(getattr(recipe, name)), say(f"recipe {name}")]
+            for name in Recipe.model_fields
+            if name not in varied
+        ],
+        open=True,
+        text=frozenset({1, 2}),
+    )
+
+
+def _toml(value: object) -> str:
+    """As it would stand in a recipe file."""
+    if value is None or value == {}:
+        return "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {_toml(one)}" for name, one in value.items())
+    return tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()
+
+
+def data_facts(data: DataRecord, say: Words) -> Facts:
+    """Which data, how many rows, and how they were read."""
+    rows = [f"{count:,}" for count in (data.train_rows, data.valid_rows, data.test_rows)]
+    height, width = data.image_size
+    return Facts(
+        title=say("data"),
+        pairs=[
+            (say("name"), data.name),
+            (say("source"), data.source),
+            (say("rows"), " / ".join(rows)),
+            (say("classes"), f"{len(data.classes)}: {' '.join(data.classes[:40])}"),
+            (say("images"), f"{height} × {width}"),
+            (say("fingerprint"), data.fingerprint),
+        ],
+        notes=data.notes,
+    )
+
+
+def machine_facts(environment: Environment, say: Words, notes: Sequence[str] = ()) -> Facts:
+    """Where it ran, by which versions."""
+    versions = (
+        f"Normscope {environment.normscope}, PyTorch {environment.torch}, "
+        f"NumPy {environment.numpy}, Python {environment.python}"
+    )
+    return Facts(
+        title=say("machine"),
+        pairs=[
+            (say("processor"), environment.processor),
+            (say("platform"), environment.platform),
+            (say("device"), environment.device),
+            (say("threads"), numbers.number(environment.threads, 0)),
+            (say("versions"), versions),
+        ],
+        notes=notes,
+    )

@@ -1,0 +1,169 @@
+"""What a page is made of: sections of figures, tables and text, before they are HTML."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures for whoever wants them raw, or cannot see the picture."""
+
+    title: str
+    """What the table holds, as its caption."""
+    head: Sequence[str]
+    """One name per column; the first column names the row."""
+    rows: Sequence[Sequence[str]]
+    """As they are shown."""
+    open: bool = False
+    """Shown at once, not only on demand."""
+    text: frozenset[int] = frozenset()
+    """Columns, beside the first, that hold words and no figures."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A line of a legend: how something is drawn, and what it is."""
+
+    style: int
+    """Which of the theme's colours, dashes and shapes, counted from 0."""
+    text: str
+    """What is drawn so."""
+    kind: Literal["line", "band", "point", "dot", "tick", "hollow", "dashed"] = "line"
+    """How."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture."""
+
+    title: str
+    """What its height means; stands above it."""
+    wide: Markup
+    """The SVG."""
+    narrow: Markup | None = None
+    """Another one for phones; absent where the first is narrow enough."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Pictures that belong together, what they show, and their figures."""
+
+    title: str
+    caption: str
+    panels: Sequence[Panel]
+    keys: Sequence[Key] = ()
+    tables: Sequence[Table] = ()
+    columns: int = 2
+    """How many panels stand side by side where there is room."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what stands behind them."""
+
+    title: str
+    pairs: Sequence[tuple[str, str]]
+    notes: Sequence[str] = ()
+    """Sentences of a record, in English."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; `quote` is what somebody else said, in English."""
+
+    text: str
+    quote: str = ""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Who was taken for whom: classes, rows of counts, and the commonest confusions."""
+
+    title: str
+    caption: str
+    classes: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    commonest: Sequence[tuple[str, str, int]]
+    """What it is, what it is taken for, how often."""
+    table: bool
+    """Whether all counts are shown; with very many classes the commonest have to do."""
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture, and what it says to those who cannot see it."""
+
+    image: str
+    """A PNG in base64."""
+    label: str
+    answer: str
+    probability: str
+    alternative: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small pictures side by side."""
+
+    title: str
+    caption: str
+    thumbnails: Sequence[Thumbnail]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """HTML of our own making."""
+
+    markup: Markup
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several things to look at; the reader picks."""
+
+    name: str
+    """What the choice is called in the page's own links; letters and digits."""
+    title: str
+    choices: Sequence[tuple[str, "Sequence[Part]"]]
+
+
+Part = Table | Figure | Facts | Text | Confusion | Gallery | Raw | Choice
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and what stands below it."""
+
+    name: str
+    """What links call it."""
+    title: str
+    parts: Sequence[Part]
+    lead: str = ""
+    """What it is about, in a sentence or two."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure that is said first, and what it means."""
+
+    value: str
+    name: str
+    meaning: str
+    main: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on a page."""
+
+    kind: str
+    """What kind of page it is, above the title."""
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    sentences: Sequence[str] = ()
+    """What it all comes to; the first is said loudest."""
+    headlines: Sequence[Headline] = field(default=())
