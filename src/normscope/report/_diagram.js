@@ -207,7 +207,11 @@
       this.pen = canvas.getContext("2d");
       this.pen.scale(density, density);
       this.pen.font = `${style.fontSize} ${style.fontFamily}`;
-      this.colour = (/** @type {string} */ name) => style.getPropertyValue(`--d-${name}`).trim();
+      const colours = new Map();
+      this.colour = (/** @type {string} */ name) => {
+        if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--d-${name}`).trim());
+        return colours.get(name);
+      };
       /** How long the values' axis is, and how far the other one reaches. */
       this.length = upright ? this.height : this.width;
       this.depth = (upright ? this.width : this.height) - margin;
@@ -246,10 +250,17 @@
       return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
     }
 
-    /** What lies below every drawing: the band from −1 to 1, and the ticks. */
+    /** From −1 to 1: where standardised values lie. */
+    band() {
+      this.pen.fillStyle = this.colour("muted");
+      this.pen.globalAlpha = 0.14;
+      this.box(-1, 1, 0, this.depth);
+      this.pen.globalAlpha = 1;
+    }
+
+    /** What lies below every drawing: the band, and a line at every tick. */
     ground() {
-      this.pen.fillStyle = this.colour("band");
-      this.box(Math.max(-1, this.axis.low), Math.min(1, this.axis.high), 0, this.depth);
+      this.band();
       for (const tick of this.ticks()) {
         this.line(tick ? "line" : "muted", 1, this.point(tick, 0), this.point(tick, this.depth));
       }
@@ -361,8 +372,10 @@
     const corner = (/** @type {number} */ unit) => [(unit % columns) * side, Math.floor(unit / columns) * side];
     values.forEach((value, unit) => {
       const [x, y] = corner(unit);
-      pen.fillStyle = sheet.colour("cell");
+      pen.globalAlpha = 0.1;
+      pen.fillStyle = sheet.colour("muted");
       pen.fillRect(x, y, side - gap, side - gap);
+      pen.globalAlpha = 1;
       if (Number.isFinite(value)) {
         pen.globalAlpha = strength(value, axis) ** 0.8;
         pen.fillStyle = sheet.colour(sign(value));
@@ -387,8 +400,7 @@
   /** A layer's s3 as a standing double histogram, for the choice of the layer. */
   function drawSmall(/** @type {Sheet} */ sheet, values) {
     const { pen, axis, depth } = sheet;
-    sheet.pen.fillStyle = sheet.colour("band");
-    sheet.box(-1, 1, 0, depth);
+    sheet.band();
     const counts = counted(values.filter((v) => v > axis.low && v < axis.high), axis);
     const most = Math.max(...counts);
     counts.forEach((count, bin) => {
@@ -524,8 +536,8 @@
     sentence(/** @type {Specimen} */ specimen) {
       const said = answer(specimen);
       const text = said === specimen.label ? this.words.right : this.words.wrong;
-      const values = { label: this.name(specimen.label), answer: this.name(said), sure: percent(specimen.p[said]) };
-      return `${fill(this.words.row, specimen)}. ${fill(text, values)}`;
+      const [label, answered] = [this.name(specimen.label), this.name(said)];
+      return fill(text, { row: specimen.row, label, answer: answered, sure: percent(specimen.p[said]) });
     }
 
     /** The words around the drawing. */
