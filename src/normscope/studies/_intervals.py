@@ -133,7 +133,7 @@ def paired_proportions(
     Example:
         >>> estimate, p = paired_proportions(31, 14, 1000, 0.95)
         >>> round(estimate.value, 2), round(estimate.low, 2), round(estimate.high, 2), round(p, 3)
-        (1.7, 0.37, 3.03, 0.016)
+        (1.7, 0.37, 3.02, 0.016)
     """
     b, c, n = only_arm, only_other, rows + 2
     z = float(scipy.stats.norm.ppf((1 + confidence) / 2))
