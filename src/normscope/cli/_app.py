@@ -7,7 +7,7 @@ import typer
 
 from normscope._errors import InputError, NormscopeError, TrainingInterruptedError
 from normscope._version import __version__
-from normscope.cli import _console, compare, predict, test, train
+from normscope.cli import _console, compare, predict, report, test, train
 
 app = typer.Typer(
     name="normscope",
@@ -21,6 +21,7 @@ app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 
 _INTERRUPTED = 130
 

@@ -1,8 +1,9 @@
 """Steps to the target, run by run; differences in accuracy, seed by seed; and what follows."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 from markupsafe import Markup
@@ -90,8 +91,28 @@ def _steps_chart(
                     shape=_svg.shaped(count),
                 )
             )
+    never = _svg.chart(_never_counts(rows)).mark_text(align="left", dx=9, fontSize=12)
+    layers.append(
+        never.encode(
+            x=alt.X("step:Q", scale=scale, axis=axis),
+            y=y,
+            yOffset=offset,
+            text="count:N",
+            color=alt.value("var(--muted)"),
+        )
+    )
     height = 46 + len(order) * (22 * count + 14)
     return _svg.svg(alt.layer(*layers), label=say("steps label"), width=width, height=height)
+
+
+def _never_counts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many runs lie on one another at the right."""
+    never = [(row["arm"], row["rate"], row["step"]) for row in rows if row["never"]]
+    return [
+        {"arm": arm, "rate": rate, "step": step, "count": f"× {count}"}
+        for (arm, rate, step), count in Counter(never).items()
+        if count > 1
+    ]
 
 
 def _round_steps(last: int) -> list[float]:
@@ -249,48 +270,50 @@ def _sides(comparison: Comparison) -> tuple[str, str]:
     )
 
 
-def comparisons_table(study: Study, say: Words) -> Table:
-    """Every comparison with its effect, interval and p."""
+Measure = Literal["test-accuracy", "steps-to-target"]
+
+
+def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | None:
+    """Every comparison by this measure, question by question; None where there is none."""
     assert study.analysis is not None
+    found = [one for one in study.analysis.comparisons if one.measure == measure]
+    rows: list[list[str]] = []
+    for question in dict.fromkeys(one.question for one in found):
+        rows.append([say(f"question {question}")])
+        rows += [_comparison_row(one, say) for one in found if one.question == question]
+    by_steps = measure == "steps-to-target"
+    head = [
+        say("arm"),
+        say("compared with"),
+        say("ratio") if by_steps else say("difference"),
+        say("interval"),
+        say("holm p"),
+        say("conclusion"),
+        *([say("never reached")] if by_steps else []),
+        "n",
+    ]
+    if not found:
+        return None
     return Table(
-        title=say("comparisons table", confidence=f"{100 * study.design.confidence:g} %"),
-        head=[
-            say("question"),
-            say("arm"),
-            say("compared with"),
-            say("measure"),
-            say("effect"),
-            say("interval"),
-            say("holm p"),
-            say("conclusion"),
-            "n",
-        ],
-        rows=[_comparison_row(comparison, say) for comparison in study.analysis.comparisons],
+        title=say(f"{measure} table"),
+        caption=say(f"{measure} caption", confidence=f"{100 * study.design.confidence:g} %"),
+        head=head,
+        rows=rows,
         open=True,
-        text=frozenset({1, 2, 3, 7}),
+        text=frozenset({1, 5}),
     )
 
 
 def _comparison_row(comparison: Comparison, say: Words) -> list[str]:
-    effect = comparison.effect
-    if comparison.measure == "test-accuracy":
-        value = say("n points", points=numbers.signed(effect.value))
-        ends = numbers.interval(effect, sign=True)
-        conclusion = say(f"accuracy {comparison.conclusion}")
-    else:
-        value, ends = f"× {numbers.number(effect.value)}", numbers.interval(effect)
-        conclusion = say(f"steps {comparison.conclusion}")
-        if any(comparison.censored):
-            ours, theirs = comparison.censored
-            conclusion += " " + say("censored", ours=ours, theirs=theirs)
+    effect, by_steps = comparison.effect, comparison.measure == "steps-to-target"
+    conclusion = f"{'steps' if by_steps else 'accuracy'} {comparison.conclusion}"
     return [
-        say(f"question {comparison.question}"),
         *_sides(comparison),
-        say(f"measure {comparison.measure}"),
-        value,
-        ends,
+        f"× {numbers.number(effect.value)}" if by_steps else numbers.signed(effect.value),
+        numbers.interval(effect, sign=not by_steps),
         numbers.p_value(comparison.p_holm),
-        conclusion,
+        say(conclusion),
+        *(["{} : {}".format(*comparison.censored)] if by_steps else []),
         str(effect.n),
     ]
 
@@ -300,7 +323,8 @@ def mcnemar_table(study: Study, say: Words) -> Table | None:
     if study.analysis is None or not study.analysis.mcnemar:
         return None
     return Table(
-        title=say("mcnemar table", rows=f"{study.data.test_rows:,}"),
+        title=say("mcnemar table"),
+        caption=say("mcnemar caption", rows=f"{study.data.test_rows:,}"),
         head=[
             say("arm"),
             say("compared with"),
@@ -310,20 +334,20 @@ def mcnemar_table(study: Study, say: Words) -> Table | None:
             say("interval"),
             "p",
         ],
-        rows=[_mcnemar_row(test, say) for test in study.analysis.mcnemar],
+        rows=[_mcnemar_row(test) for test in study.analysis.mcnemar],
         open=True,
         text=frozenset({1}),
     )
 
 
-def _mcnemar_row(test: McNemar, say: Words) -> list[str]:
+def _mcnemar_row(test: McNemar) -> list[str]:
     ours, theirs = (numbers.rate(rate) for rate in test.learning_rates)
     return [
         f"{test.arm}, {ours}",
         f"{test.other}, {theirs}",
         str(test.only_arm),
         str(test.only_other),
-        say("n points", points=numbers.signed(test.difference.value)),
+        numbers.signed(test.difference.value),
         numbers.interval(test.difference, sign=True),
         numbers.p_value(test.p),
     ]

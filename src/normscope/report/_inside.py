@@ -266,6 +266,7 @@ def _statistics_table(
 ) -> Table:
     return Table(
         title=say("statistics table"),
+        caption=say("statistics table caption"),
         head=[
             say("layer"),
             say("mean gap size"),

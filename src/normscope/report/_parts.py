@@ -12,13 +12,15 @@ class Table:
     """Figures for whoever wants them raw, or cannot see the picture."""
 
     title: str
-    """What the table holds, as its caption."""
+    """What the table holds."""
     head: Sequence[str]
     """One name per column; the first column names the row."""
     rows: Sequence[Sequence[str]]
-    """As they are shown."""
+    """As they are shown; a row of one cell is a heading for those that follow."""
     open: bool = False
     """Shown at once, not only on demand."""
+    caption: str = ""
+    """What the figures are, under the title of an open table."""
     text: frozenset[int] = frozenset()
     """Columns, beside the first, that hold words and no figures."""
 
@@ -130,7 +132,15 @@ class Choice:
     choices: Sequence[tuple[str, "Sequence[Part]"]]
 
 
-Part = Table | Figure | Facts | Text | Confusion | Gallery | Raw | Choice
+@dataclass(frozen=True)
+class Sentences:
+    """Paragraphs under a heading."""
+
+    title: str
+    sentences: Sequence[str]
+
+
+Part = Table | Figure | Facts | Text | Confusion | Gallery | Raw | Choice | Sentences
 
 
 @dataclass(frozen=True)

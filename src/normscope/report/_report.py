@@ -28,7 +28,7 @@ def report_run(
     Raises:
         InputError: if the extra that draws pages is not installed.
     """
-    _needs_the_extra()
+    needs_the_extra()
     from normscope.report._page import html  # noqa: PLC0415 - an extra
     from normscope.report._run_page import run_page  # noqa: PLC0415 - an extra
     from normscope.report._words import Words  # noqa: PLC0415 - with the others
@@ -43,7 +43,7 @@ def report_study(study: Study, language: Language = "en") -> str:
     Raises:
         InputError: if the extra that draws pages is not installed.
     """
-    _needs_the_extra()
+    needs_the_extra()
     from normscope.report._page import html  # noqa: PLC0415 - an extra
     from normscope.report._study_page import study_page  # noqa: PLC0415 - an extra
     from normscope.report._words import Words  # noqa: PLC0415 - with the others
@@ -52,7 +52,7 @@ def report_study(study: Study, language: Language = "en") -> str:
     return html(study_page(study, say), say)
 
 
-def _needs_the_extra() -> None:
+def needs_the_extra() -> None:
     """Refuse early, in one sentence.
 
     Raises:

@@ -9,6 +9,7 @@ import altair as alt
 _ROUND, _ROUNDER = (1, 2, 3, 5, 7), (1, 2, 5)
 _WIDE_RATIO = 6
 _LARGE = 10
+_SIGNED = "abs(datum.value) < 1e-9 ? '0' : format(datum.value, '+~r')"
 _FEWEST, _MOST = 3, 7
 
 
@@ -104,6 +105,6 @@ def differences(values: Sequence[float], titles: tuple[str, str]) -> alt.X:
     marks = [1, 3, 10, 30, 100]
     domain = [1.3 * low - 0.5, 1.3 * high + 0.5]
     ticks = [tick for tick in [*(-m for m in marks), 0, *marks] if domain[0] <= tick <= domain[1]]
-    axis = alt.Axis(title=titles[1], values=ticks, format="+~r", labelOverlap=True)
+    axis = alt.Axis(title=titles[1], values=ticks, labelExpr=_SIGNED, labelOverlap=True)
     scale = alt.Scale(type="symlog", constant=1, domain=domain, nice=False)
     return alt.X("value:Q", scale=scale, axis=axis)

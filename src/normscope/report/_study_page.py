@@ -9,23 +9,27 @@ from normscope.report._conditions import data_facts, machine_facts, recipe_table
 from normscope.report._curves import rate_curves, study_curves
 from normscope.report._diagram import diagram
 from normscope.report._inside import inside
-from normscope.report._parts import Choice, Page, Part, Raw, Section
+from normscope.report._parts import Choice, Page, Part, Raw, Section, Sentences
 from normscope.report._sweep import sweep
 from normscope.report._verdict import verdict
 from normscope.report._words import Words
 
+_LOUD = 3
+"""Sentences of the verdict that stand above everything; the others follow the first picture."""
+
 
 def study_page(study: Study, say: Words) -> Page:
     """The page of a study; while it is still running, what is known so far."""
+    sentences = verdict(study, say.language)
     sections = []
     if study.analysis:
-        sections.append(Section("rates", say("rates"), [sweep(study, say)]))
+        first: list[Part] = [sweep(study, say)]
+        if len(sentences) > _LOUD:
+            first.append(Sentences(say("rest of the verdict"), sentences[_LOUD:]))
+        sections.append(Section("rates", say("rates"), first))
     sections += _letter_section(study, say)
     if study.analysis:
-        sections += [
-            _speed_section(study, say),
-            _accuracy_section(study, say),
-        ]
+        sections += [_speed_section(study, say), *_accuracy_section(study, say)]
     sections += _inside_section(study, say)
     sections.append(_conditions_section(study, say))
     names = [arm.name for arm in study.design.arms]
@@ -34,7 +38,7 @@ def study_page(study: Study, say: Words) -> Page:
         title=say("study title", arms=say.listed(names), data=study.data.name),
         subtitle=_subtitle(study, say),
         sections=sections,
-        sentences=verdict(study, say.language),
+        sentences=sentences[:_LOUD] if study.analysis else sentences,
     )
 
 
@@ -83,21 +87,21 @@ def _speed_section(study: Study, say: Words) -> Section:
         parts.append(rate_curves(study, say))
     if study.analysis and math.isfinite(study.analysis.target):
         parts.append(effects.steps_figure(study, say))
+        parts += _present(effects.comparisons_table(study, "steps-to-target", say))
     return Section("speed", say("speed"), parts)
 
 
-def _accuracy_section(study: Study, say: Words) -> Section:
-    parts: list[Part] = []
-    differences = effects.differences_figure(study, say)
-    if differences:
-        parts.append(differences)
-    assert study.analysis is not None
-    if study.analysis.comparisons:
-        parts.append(effects.comparisons_table(study, say))
-    mcnemar = effects.mcnemar_table(study, say)
-    if mcnemar:
-        parts.append(mcnemar)
-    return Section("differences", say("differences"), parts)
+def _accuracy_section(study: Study, say: Words) -> list[Section]:
+    parts = _present(
+        effects.differences_figure(study, say),
+        effects.comparisons_table(study, "test-accuracy", say),
+        effects.mcnemar_table(study, say),
+    )
+    return [Section("differences", say("differences"), parts)] if parts else []
+
+
+def _present(*parts: Part | None) -> list[Part]:
+    return [part for part in parts if part is not None]
 
 
 def _inside_section(study: Study, say: Words) -> list[Section]:
