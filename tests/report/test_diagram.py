@@ -189,7 +189,7 @@ def test_numbers_are_put_into_the_formulas_with_their_signs(read) -> None:
     formulas = tab.locator(".formulas math").all_text_contents()
     assert formulas[0] == "s1=−5.000"
     assert formulas[1] == "s2=s1−μσ2+ε=−5.000+1.0003.750+0.2500=−2.00"
-    assert formulas[2] == "s3=γ·s2+β=1.500·(−2.000)−0.5000=−3.50"
+    assert formulas[2] == "s3=γ⋅s2+β=1.500⋅(−2.000)−0.5000=−3.50"
     assert formulas[3] == "h=max(s3,0)=max(−3.500,0)=0"
 
 
@@ -391,5 +391,5 @@ def test_nothing_is_fetched_or_handled_in_attributes() -> None:
     assert "url(" not in style
     assert "@import" not in style
     assert "</script" not in script
-    assert not re.search(r"fetch\(|XMLHttp|innerHTML|\beval\b|import\(", script)
+    assert not re.search(r"fetch\(|XMLHttp|innerHTML|\beval\(|import\(", script)
     assert not re.search(r"\son\w+=", _diagram._file("_diagram.html"))

@@ -127,7 +127,7 @@
       ),
     s3: (t) =>
       mrow(
-        ...(t.gamma === undefined ? [] : [...shown(t.gamma), mo("·")]),
+        ...(t.gamma === undefined ? [] : [...shown(t.gamma), mo("⋅")]),
         ...(t.gamma === undefined ? shown(t.before) : factor(t.before)),
         ...(t.beta === undefined ? [] : plus(t.beta)),
       ),
@@ -228,6 +228,22 @@
       return this.upright ? [across, this.along(value)] : [this.along(value), across];
     }
 
+    /** Keep what is drawn, so that it can be marked again and again. */
+    keep() {
+      const { canvas } = this.pen;
+      this.kept = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+      this.kept.getContext("2d").drawImage(canvas, 0, 0);
+    }
+
+    /** Take all marks away. */
+    restore() {
+      this.pen.save();
+      this.pen.resetTransform();
+      this.pen.clearRect(0, 0, this.kept.width, this.kept.height);
+      this.pen.drawImage(this.kept, 0, 0);
+      this.pen.restore();
+    }
+
     line(colour, width, ...points) {
       this.pen.strokeStyle = this.colour(colour);
       this.pen.lineWidth = width;
@@ -274,7 +290,7 @@
     return Math.min(1, Math.abs(value) / (0.6 * Math.max(-axis.low, axis.high)));
   }
 
-  function drawHistogram(/** @type {Sheet} */ sheet, values, most, marked, words) {
+  function drawHistogram(/** @type {Sheet} */ sheet, values, most, words) {
     const { pen, axis, upright, depth } = sheet;
     sheet.ground();
     const rectified = !values.some((value) => value < 0);
@@ -292,9 +308,11 @@
     const zeros = rectified ? values.filter((value) => value === 0).length : 0;
     if (zeros) drawZeros(sheet, fill(words.zeros, { n: zeros }), bar(Math.min(room, (room * zeros) / most)));
     drawSpread(sheet, moments(values), bar(room + 6)[1]);
-    if (Number.isFinite(values[marked])) {
-      sheet.line("ink", 1.5, sheet.point(values[marked], 0), sheet.point(values[marked], depth));
-    }
+  }
+
+  function markHistogram(/** @type {Sheet} */ sheet, /** @type {number} */ value) {
+    if (!Number.isFinite(value)) return;
+    sheet.line("ink", 1.5, sheet.point(value, 0), sheet.point(value, sheet.depth));
   }
 
   /** Rectified units are one value and no bin: a line, and how many they are. */
@@ -318,28 +336,33 @@
     sheet.pen.fill();
   }
 
-  /** Every unit's way from one stage to the next. */
-  function drawFlow(/** @type {Sheet} */ sheet, from, to, marked) {
+  /** One unit's way from one stage to the next. */
+  function drawWay(/** @type {Sheet} */ sheet, /** @type {number} */ from, /** @type {number} */ to) {
+    if (!Number.isFinite(from) || !Number.isFinite(to)) return;
     const { pen, depth } = sheet;
+    const bends = [...sheet.point(from, depth / 2), ...sheet.point(to, depth / 2)];
+    pen.beginPath();
+    pen.moveTo(...sheet.point(from, 0));
+    pen.bezierCurveTo(...bends, ...sheet.point(to, depth));
+    pen.stroke();
+  }
+
+  function drawFlow(/** @type {Sheet} */ sheet, from, to) {
+    const { pen } = sheet;
     sheet.ground();
-    const way = (/** @type {number} */ unit) => {
-      if (!Number.isFinite(from[unit]) || !Number.isFinite(to[unit])) return;
-      const bend = depth / 2;
-      pen.beginPath();
-      pen.moveTo(...sheet.point(from[unit], 0));
-      pen.bezierCurveTo(...sheet.point(from[unit], bend), ...sheet.point(to[unit], bend), ...sheet.point(to[unit], depth));
-      pen.stroke();
-    };
     pen.lineWidth = 1;
     pen.globalAlpha = Math.max(0.07, Math.min(0.6, 40 / from.length));
-    for (const side of ["below", "above"]) {
-      pen.strokeStyle = sheet.colour(side);
-      from.forEach((value, unit) => sign(value) === side && way(unit));
-    }
+    from.forEach((value, unit) => {
+      pen.strokeStyle = sheet.colour(sign(value));
+      drawWay(sheet, value, to[unit]);
+    });
     pen.globalAlpha = 1;
-    pen.lineWidth = 2.5;
-    pen.strokeStyle = sheet.colour("ink");
-    way(marked);
+  }
+
+  function markFlow(/** @type {Sheet} */ sheet, /** @type {number} */ from, /** @type {number} */ to) {
+    sheet.pen.lineWidth = 2.5;
+    sheet.pen.strokeStyle = sheet.colour("ink");
+    drawWay(sheet, from, to);
   }
 
   /** The values' axis with its numbers, left of an upright row or below a lying one. */
@@ -365,35 +388,39 @@
     return { columns, rows: Math.ceil(n / columns), side: width / columns };
   }
 
-  function drawCells(/** @type {Sheet} */ sheet, values, marked, names) {
-    const { pen, axis } = sheet;
-    const { columns, side } = cellGrid(values.length, sheet.width);
+  /** Where a unit's cell lies: left, top, and its side. */
+  function cellOf(/** @type {Sheet} */ sheet, /** @type {number} */ n, /** @type {number} */ unit) {
+    const { columns, side } = cellGrid(n, sheet.width);
     const gap = side > 6 ? 1 : 0.5;
-    const corner = (/** @type {number} */ unit) => [(unit % columns) * side, Math.floor(unit / columns) * side];
+    return [(unit % columns) * side, Math.floor(unit / columns) * side, side - gap];
+  }
+
+  function drawCells(/** @type {Sheet} */ sheet, values, names) {
+    const { pen, axis } = sheet;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
     values.forEach((value, unit) => {
-      const [x, y] = corner(unit);
+      const [x, y, side] = cellOf(sheet, values.length, unit);
       pen.globalAlpha = 0.1;
       pen.fillStyle = sheet.colour("muted");
-      pen.fillRect(x, y, side - gap, side - gap);
+      pen.fillRect(x, y, side, side);
+      pen.globalAlpha = Number.isFinite(value) ? strength(value, axis) ** 0.8 : 0;
+      pen.fillStyle = sheet.colour(sign(value));
+      pen.fillRect(x, y, side, side);
       pen.globalAlpha = 1;
-      if (Number.isFinite(value)) {
-        pen.globalAlpha = strength(value, axis) ** 0.8;
-        pen.fillStyle = sheet.colour(sign(value));
-        pen.fillRect(x, y, side - gap, side - gap);
-        pen.globalAlpha = 1;
-      } else sheet.line("bad", 1, [x, y], [x + side, y + side]);
-      if (!names) return;
+      if (!Number.isFinite(value)) sheet.line("bad", 1, [x, y], [x + side, y + side]);
       pen.fillStyle = sheet.colour("ink");
-      pen.textAlign = "center";
-      pen.textBaseline = "middle";
-      pen.fillText([...names[unit]].slice(0, 2).join(""), x + side / 2, y + side / 2);
+      if (names) pen.fillText([...names[unit]].slice(0, 2).join(""), x + side / 2, y + side / 2);
     });
-    const [x, y] = corner(marked);
+  }
+
+  function markCell(/** @type {Sheet} */ sheet, /** @type {number} */ n, /** @type {number} */ unit) {
+    const [x, y, side] = cellOf(sheet, n, unit);
     const grown = Math.max(0, 8 - side) / 2;
     for (const [colour, width] of [["paper", 5], ["ink", 2]]) {
-      pen.strokeStyle = sheet.colour(colour);
-      pen.lineWidth = width;
-      pen.strokeRect(x - grown, y - grown, side - gap + 2 * grown, side - gap + 2 * grown);
+      sheet.pen.strokeStyle = sheet.colour(colour);
+      sheet.pen.lineWidth = width;
+      sheet.pen.strokeRect(x - grown, y - grown, side + 2 * grown, side + 2 * grown);
     }
   }
 
@@ -530,6 +557,7 @@
       if (moved || this.isLast) this.unit = loudest(this.stages.h ?? this.specimen.p);
       this.describe();
       this.build();
+      this.draw();
       this.showUnit(this.unit);
     }
 
@@ -698,7 +726,7 @@
         row.classList.toggle("marked", Number(row.dataset.unit) === unit);
       }
       this.showFormulas();
-      this.draw();
+      this.mark();
     }
 
     showFormulas() {
@@ -729,14 +757,26 @@
       this.find(".spoken").textContent = `${head}: ${parts.join(", ")}.`;
     }
 
-    // Pixels; soon, and once for all changes of a moment.
+    // Pixels; soon, and once for all changes of a moment. Another unit only moves the marks.
 
     draw() {
+      this.stale = true;
+      this.mark();
+    }
+
+    mark() {
       this.frame ??= requestAnimationFrame(() => {
         this.frame = undefined;
-        this.drawPath();
-        this.drawUnits();
-        this.drawLayers();
+        if (!this.root.clientWidth) return; // not shown; drawn when it is
+        if (this.stale) {
+          this.drawLayers();
+          this.marked = [...this.drawPath(), ...this.drawUnits()];
+          this.stale = false;
+        }
+        for (const [sheet, mark] of this.marked) {
+          sheet.restore();
+          mark(this.unit);
+        }
       });
     }
 
@@ -744,40 +784,61 @@
       return getComputedStyle(this.find(".path")).getPropertyValue("--upright").trim() === "1";
     }
 
+    /** Draw every canvas that `selector` finds; what comes back can be marked. */
+    drawAll(/** @type {string} */ selector, sheetOf, draw, mark) {
+      return Array.from(this.root.querySelectorAll(selector), (canvas) => {
+        const sheet = sheetOf(canvas);
+        draw(sheet, canvas.dataset);
+        sheet.keep();
+        return [sheet, (/** @type {number} */ unit) => mark(sheet, canvas.dataset, unit)];
+      });
+    }
+
     drawPath() {
-      const { axis, upright, unit } = this;
-      const stages = Object.values(this.stages);
-      const most = Math.max(...stages.map((values) => Math.max(...counted(values, axis, values.some((v) => v < 0)))));
-      for (const canvas of this.root.querySelectorAll(".histogram")) {
-        const sheet = new Sheet(canvas, axis, upright, upright ? 0 : 16);
-        drawHistogram(sheet, this.stages[canvas.dataset.stage], most, unit, this.words);
-        if (!upright) drawTicks(sheet, 0);
-      }
-      for (const canvas of this.root.querySelectorAll(".flow")) {
-        const { from, to } = canvas.dataset;
-        drawFlow(new Sheet(canvas, axis, upright), this.stages[from], this.stages[to], unit);
-      }
+      const { axis, upright, stages } = this;
+      const peaks = Object.values(stages).map((values) => counted(values, axis, values.some((v) => v < 0)));
+      const most = Math.max(...peaks.flat());
       const ticks = this.find(".ticks");
       if (upright) drawTicks(new Sheet(ticks, axis), ticks.clientWidth - 8);
+      const histograms = this.drawAll(
+        ".histogram",
+        (canvas) => new Sheet(canvas, axis, upright, upright ? 0 : 16),
+        (sheet, { stage }) => {
+          drawHistogram(sheet, stages[stage], most, this.words);
+          if (!upright) drawTicks(sheet, 0);
+        },
+        (sheet, { stage }, unit) => markHistogram(sheet, stages[stage][unit]),
+      );
+      const flows = this.drawAll(
+        ".flow",
+        (canvas) => new Sheet(canvas, axis, upright),
+        (sheet, { from, to }) => drawFlow(sheet, stages[from], stages[to]),
+        (sheet, { from, to }, unit) => markFlow(sheet, stages[from][unit], stages[to][unit]),
+      );
+      return [...histograms, ...flows];
     }
 
     drawUnits() {
-      const names = this.isLast ? this.stages.s1.map((_, unit) => this.name(unit)) : undefined;
-      for (const canvas of this.root.querySelectorAll(".cells")) {
-        const values = this.stages[canvas.dataset.stage];
-        this.drawGrid(canvas, values, this.axis, this.unit, names);
-      }
-      const before = this.find(".before");
+      const { stages } = this;
+      const n = stages.s1.length;
+      const names = this.isLast ? stages.s1.map((_, unit) => this.name(unit)) : undefined;
+      const before = this.layer && stagesOf(this.network, this.specimen, this.layer - 1).h;
       if (before) {
-        const { h } = stagesOf(this.network, this.specimen, this.layer - 1);
-        this.drawGrid(before, h, this.axisOfLayer(this.layer - 1));
+        const axis = this.axisOfLayer(this.layer - 1);
+        drawCells(this.cellSheet(this.find(".before"), before.length, axis), before);
       }
+      return this.drawAll(
+        ".cells",
+        (canvas) => this.cellSheet(canvas, n, this.axis),
+        (sheet, { stage }) => drawCells(sheet, stages[stage], names),
+        (sheet, _, unit) => markCell(sheet, n, unit),
+      );
     }
 
-    drawGrid(/** @type {HTMLCanvasElement} */ canvas, values, axis, marked, names) {
-      const { rows, side } = cellGrid(values.length, canvas.clientWidth);
+    cellSheet(/** @type {HTMLCanvasElement} */ canvas, /** @type {number} */ n, /** @type {Axis} */ axis) {
+      const { rows, side } = cellGrid(n, canvas.clientWidth);
       canvas.style.height = `${rows * side}px`;
-      drawCells(new Sheet(canvas, axis), values, marked, names);
+      return new Sheet(canvas, axis);
     }
 
     drawLayers() {

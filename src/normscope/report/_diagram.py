@@ -53,11 +53,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "spread": "{network} Layer {n}: s3 has mean {mean} and deviation {deviation}.",
         "cells": "Each cell is a unit. Point at one, or use the arrow keys.",
         "cells_label": "The units of layer {n}",
-        "batch": "Every unit is compared with its own mean μ and variance σ², tracked over the "
-        "training set: whatever the sums were, s₂ lies around 0 with a deviation near 1. "
-        "γ and β then give each unit the range that it learned.",
+        "batch": "Every unit is compared with its own mean μ and variance σ², as they were tracked "
+        "while it trained: over the training set its s₂ has about mean 0 and deviation 1, however "
+        "wide its sums lie. γ and β then give it the range that was learned.",
         "none": "Nothing is normalized here: the sums go on as they are, with the bias b. "
-        "How wide they lie is left to the weights, and adds up from layer to layer.",
+        "How wide they lie is left to the weights of this layer and of all before it.",
         "layer_norm": "Every sum is compared with the mean m and the variance v of all sums that "
         "this image has in the layer: s₂ has mean 0 and deviation 1 in every image.",
         "axis": "One axis for all stages, and for all networks; bins of {step}. "
@@ -100,9 +100,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "cells": "每格是一个单元。指向它，或使用方向键。",
         "cells_label": "第 {n} 层的单元",
         "batch": "每个单元都与它自己的均值 μ 和方差 σ²（训练时跟踪的统计量）相比："
-        "无论加权和原来如何，s₂ 都在 0 附近，标准差接近 1。"
-        "然后 γ 和 β 给每个单元它学到的范围。",
-        "none": "这里没有归一化：加权和加上偏置 b 就直接向前。它们散布多宽全凭权重，并且逐层累积。",
+        "无论加权和散布多宽，它的 s₂ 在训练集上的均值约为 0，标准差约为 1。"
+        "然后 γ 和 β 给它学到的范围。",
+        "none": "这里没有归一化：加权和加上偏置 b 就直接向前。"
+        "它们散布多宽，全凭本层和之前各层的权重。",
         "layer_norm": "每个加权和都与这张图片在本层所有加权和的均值 m 和方差 v 相比："
         "在每张图片中 s₂ 的均值为 0，标准差为 1。",
         "axis": "所有阶段和所有网络共用一个坐标轴；每个区间宽 {step}。"
