@@ -27,10 +27,12 @@ def inspect_run(path: str | Path, data: Dataset | str | Path | None = None) -> I
         StorageError: if the disk refuses.
 
     Example:
+        >>> import tempfile
         >>> from normscope.records import Recipe
         >>> from normscope.training import train
-        >>> _ = train(Recipe(hidden=(30,), epochs=1), out="run")
-        >>> len(inspect_run("run").layers)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = train(Recipe(hidden=(30,), epochs=1), out=f"{folder}/run")
+        ...     len(inspect_run(f"{folder}/run").layers)
         2
     """
     folder, run = Path(path), Run.load(path)
