@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from normscope.records import Run as Run
     from normscope.records import Study as Study
     from normscope.studies import compare as compare
+    from normscope.studies import inspect_run as inspect
     from normscope.studies import train_many as train_many
-    from normscope.studies._inspect_run import inspect_run as inspect
     from normscope.surgery import fold as fold
     from normscope.training import load as load
     from normscope.training import predict_run as predict
@@ -46,7 +46,7 @@ _HOMES = {
     "Study": ("normscope.records", "Study"),
     "compare": ("normscope.studies", "compare"),
     "fold": ("normscope.surgery", "fold"),
-    "inspect": ("normscope.studies._inspect_run", "inspect_run"),
+    "inspect": ("normscope.studies", "inspect_run"),
     "load": ("normscope.training", "load"),
     "predict": ("normscope.training", "predict_run"),
     "resume": ("normscope.training", "resume"),

@@ -121,7 +121,7 @@ def _probes(dataset: "Dataset", *, inspect: bool) -> "list[Observer]":
 
 def _finish(result: "TrainResult", dataset: "Dataset", shown: _Shown, *, inspect: bool) -> None:
     """Look inside the trained network, and show what came out, also where the look failed."""
-    from normscope.studies._inspect_run import inspect_run
+    from normscope.studies import inspect_run
 
     try:
         if inspect and result.folder:
