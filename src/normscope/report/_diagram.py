@@ -1,8 +1,8 @@
 """The article's diagram come alive: one image on its way through one layer, in the browser.
 
 The page's reader picks a network, an image, a layer and a unit; ``x → s1 → s2 → s3 → h`` (spec S1)
-is drawn from the sums that an inspection keeps. The drawing is ``_diagram.js``; here it gets its
-data and its words.
+is drawn from the sums that an inspection keeps. The drawing is plain JavaScript in the files of
+`SCRIPTS`; here it gets its data and its words.
 """
 
 import json
@@ -18,6 +18,9 @@ from normscope.records import Inspection, LayerStatistics, Specimen
 
 BUDGET = 1_000_000
 """Characters of JSON, a third of a page's. Of large networks or many arms fewer images are kept."""
+
+SCRIPTS = ("_diagram_numbers.js", "_diagram_drawing.js", "_diagram.js")
+"""In the order in which they become the body of one function."""
 
 _STATISTICS_DIGITS = 6  # the sums have four
 
@@ -65,6 +68,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "Blue is above 0, orange below.",
         "kept": "To keep the page small, it has the first {kept} of {all} images.",
         "nothing": "There is no image to follow through this network: its layers are not known.",
+        "too_large": "This network is too large to be drawn on a page.",
         "no_script": "This drawing is made by a script, and scripts are turned off.",
         "sentence": "Unit {unit} of {n}, layer {layer}",
     },
@@ -111,6 +115,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "蓝色大于 0，橙色小于 0。",
         "kept": "为了让页面小一些，这里只有 {all} 张图片中的前 {kept} 张。",
         "nothing": "没有可以跟随的图片：这个网络的层是未知的。",
+        "too_large": "这个网络太大，无法画在一页上。",
         "no_script": "这幅图由脚本绘制，而脚本被关闭了。",
         "sentence": "第 {layer} 层，第 {unit} 个单元，共 {n} 个",
     },
@@ -124,7 +129,7 @@ def diagram(
 
     s2, s3 and h are computed in the browser from the specimens' s1 and the layers' running
     statistics, as the network computes them in eval mode. Inspections without a specimen are left
-    out; if none is left, a sentence says so.
+    out; if none is left, or not one image fits into the page, a sentence says so.
 
     Args:
         inspections: names of networks and what was seen inside them; the first is shown first.
@@ -141,6 +146,8 @@ def diagram(
         return Markup("<p>{}</p>").format(words["nothing"])
     sizes = [len(seen.specimens) for _, seen in known]
     kept = _images_within_budget([seen for _, seen in known])
+    if not kept:
+        return Markup("<p>{}</p>").format(words["too_large"])
     text = _compact(
         {
             "words": words,
@@ -155,7 +162,7 @@ def diagram(
             words=words,
             fewer=fewer,
             style=Markup(_file("_diagram.css")),  # noqa: S704
-            script=Markup(_file("_diagram.js")),  # noqa: S704
+            script=Markup("\n".join(map(_file, SCRIPTS))),  # noqa: S704
             # "<" begins an end tag or a comment wherever it stands, also inside of JSON.
             data=Markup(text.replace("<", "\\u003c")),  # noqa: S704
         )
@@ -163,7 +170,7 @@ def diagram(
 
 
 def _images_within_budget(inspections: Sequence[Inspection]) -> int:
-    """How many specimens of each inspection fit into the page; at least one.
+    """How many specimens of each inspection fit into the page.
 
     They are dropped from the end, where the mistakes stand that are the least sure.
     """
@@ -178,7 +185,7 @@ def _images_within_budget(inspections: Sequence[Inspection]) -> int:
             for specimen in seen.specimens[number : number + 1]
         )
         if left < 0:
-            return max(1, number)
+            return number
     return most
 
 
