@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 from torch import nn
 
 from normscope._errors import InputError
@@ -152,3 +154,11 @@ def test_population_statistics_of_no_rows_are_refused() -> None:
     network = MLP([6, 5], norm=batch_norm)
     with pytest.raises(InputError, match="no elements"):
         set_population_statistics(network, torch.zeros(0, 6))
+
+
+def test_a_numpy_array_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user without shape checks
+    network, images = MLP([36, 5, 3]), np.zeros((4, 6, 6), np.float32)
+    with pytest.raises(InputError, match=r"NumPy array; pass torch.from_numpy\(images\)"):
+        network(images)
+    assert network(torch.from_numpy(images)).shape == (4, 3)

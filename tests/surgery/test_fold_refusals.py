@@ -1,5 +1,8 @@
 """What folding leaves alone because it would be wrong, and what it refuses altogether."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -258,3 +261,11 @@ def test_a_difference_over_the_tolerance() -> None:
         fold(simple(), rows(), tolerance=0)
     with pytest.raises(NormscopeError, match="more than the tolerance of nan"):
         fold(simple(), rows(), tolerance=float("nan"))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,), lambda x: {"x": x}])
+def test_an_example_of_numpy_is_refused_with_what_to_do(wrap: Callable[[object], object]) -> None:
+    model, images = used_as(once), np.zeros((4, 5), np.float32)
+    with pytest.raises(InputError, match=r"NumPy array; pass torch.from_numpy\(images\)"):
+        fold(model, wrap(images))
+    assert fold(model, wrap(torch.from_numpy(images)))[1].changed

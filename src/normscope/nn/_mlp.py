@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -148,7 +149,14 @@ class MLP(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, NormalizedLayer)]
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Logits:
-        """Map ``[batch, inputs]``, or images ``[batch, height, width]``, to logits."""
+        """Map ``[batch, inputs]``, or images ``[batch, height, width]``, to logits.
+
+        Raises:
+            InputError: if `x` is a NumPy array.
+        """
+        if isinstance(x, np.ndarray):
+            msg = "MLP: this is a NumPy array; pass torch.from_numpy(images)."
+            raise InputError(msg)
         *hidden, last = self.layers
         h = x.flatten(1)
         for layer in hidden:

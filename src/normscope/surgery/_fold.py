@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -48,7 +49,8 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
 
     Raises:
         InputError: if nothing can be folded (with the reasons), the model cannot be copied or
-            traced, or it does not compute finite numbers from the example.
+            traced, the example is a NumPy array, or the model does not compute finite numbers from
+            it.
         NormscopeError: if the folded copy computes something else.
 
     Example:
@@ -63,6 +65,7 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
         >>> receipt.changed[0].module, receipt.difference < receipt.tolerance
         ('0', True)
     """
+    _refuse_arrays(example)
     # Weights that were made in inference mode could never learn again.
     with preserved(model), torch.inference_mode(mode=False), torch.no_grad():
         result = _copied(model)
@@ -87,6 +90,17 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
             before=before,
             after=_figures(result),
         )
+
+
+def _refuse_arrays(example: Any) -> None:
+    """A model computes with tensors.
+
+    Raises:
+        InputError: if there is a NumPy array in the example.
+    """
+    if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves(example)):
+        msg = "fold: the example is a NumPy array; pass torch.from_numpy(images)."
+        raise InputError(msg)
 
 
 def _copied(model: nn.Module) -> nn.Module:
