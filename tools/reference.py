@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: `docs/recipe.md` and `docs/run-folder.md`.
+"""Write the reference pages that follow from the code: recipe, run folder and study, in `docs/`.
 
 Run by `./dev docs`. A test holds that the committed pages are what this writes.
 """
@@ -9,7 +9,33 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from normscope.records import DataRecord, Environment, EpochRecord, Recipe, Run, Score, TestScores
+from normscope.records import (
+    Analysis,
+    Arm,
+    Band,
+    Cell,
+    Comparison,
+    CurvePoint,
+    DataRecord,
+    Design,
+    Environment,
+    EpochRecord,
+    Estimate,
+    History,
+    Inspected,
+    Inspection,
+    LayerHistory,
+    LayerStatistics,
+    McNemar,
+    Mistake,
+    Recipe,
+    Run,
+    Score,
+    Specimen,
+    Study,
+    StudyRun,
+    TestScores,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -39,6 +65,8 @@ What `normscope train` leaves behind:
 | `checkpoints/*/network.safetensors` | the network's state dict: weights and buffers |
 | `checkpoints/*/training.safetensors` | Adam's moments, the open epoch's losses, random state |
 | `checkpoints/*/state.json` | the finished epochs, and the step within the unfinished one |
+| `inspection.json` | what is inside the network, for the report, described below |
+| `history.jsonl` | its `history`, a line for each moment, written while the network trains |
 | `tensorboard/` | event files, where `normscope[tensorboard]` is installed |
 | `.lock` | keeps a second process from training into the folder |
 
@@ -81,6 +109,11 @@ for i in range(6):
 letters = s3.argmax(axis=1)
 ```
 
+The inside is looked at by the command, not by `ns.train`; `normscope train --no-inspect` leaves it
+out. For a run that has none, or has lost it, `ns.inspect("runs/letters-batch-1")` makes it, without
+the distributions through training if nobody looked on. A run with somebody looking on ends in the
+same bits as one without.
+
 A run of the default network takes 37 MB: two checkpoints, each of 1.54 million weights and Adam's
 two moments of every one, in float32.
 
@@ -88,6 +121,42 @@ two moments of every one, in float32.
 
 Version {version}. A reader refuses a version that it does not know. Numbers that are not finite are
 the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+"""
+
+INSPECTION = """
+# `inspection.json`
+
+Version {version}. A reader refuses a version that it does not know; `ns.inspect` makes the file
+again. Each line of `history.jsonl` is a `history` of one moment.
+
+With the stages named as in the article, `s1` are a layer's sums `x W` (without a bias), and
+`s3 = gamma (s1 - mean) / sqrt(variance + eps) + beta`, with the batch's statistics in training and
+the running ones in the finished network; `h = max(s3, 0)` on hidden layers. With no norm,
+`s3 = s1 + beta`. Of a network of somebody's own the batch norms are seen: `s1` is what they are
+given, `s3` what they give, and no image is followed. Percentiles are those of at most 16,384 values
+of a layer, the same places every time, every unit as often as every other.
+
+```python
+inspection = ns.inspect("runs/letters-batch-1")
+inspection.layers[0].running_mean
+```
+"""
+
+STUDY = """# The study file
+
+What `normscope compare` leaves behind as `study.json`: every run's raw values, and what follows
+from them. A reader needs neither torch nor the run folders:
+
+```python
+from normscope.records import Study
+
+study = Study.load("studies/letters-norm")      # the folder, or the file
+study.analysis.comparisons
+```
+
+Version {version}. A reader refuses a version that it does not know. Numbers that are not finite are
+the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. Recipes are described [here](recipe.md);
+epochs, tests, data, environment and inspections are those of [run folders](run-folder.md).
 """
 
 
@@ -106,7 +175,6 @@ def recipe_page() -> str:
 
 def run_folder_page() -> str:
     """`docs/run-folder.md`."""
-    version = get_args(Run.model_fields["format_version"].annotation)[0]
     tables = [
         _table("The document", Run),
         _table("Each of `epochs`", EpochRecord),
@@ -114,8 +182,40 @@ def run_folder_page() -> str:
         _table("Each of the three", Score),
         _table("`data`", DataRecord),
         _table("`environment`", Environment),
+        _versioned(INSPECTION, Inspection),
+        _table("All of it", Inspection),
+        _table("`history`", History),
+        _table("Each of its `layers`", LayerHistory),
+        _table("Each of their entries", Band),
+        _table("Each of `layers`", LayerStatistics),
+        _table("Each of `specimens`", Specimen),
+        _table("Each of `mistakes`", Mistake),
     ]
-    return "\n".join([RUN_FOLDER.replace("{version}", str(version)), *tables])
+    return "\n".join([_versioned(RUN_FOLDER, Run), *tables])
+
+
+def study_page() -> str:
+    """`docs/study.md`."""
+    tables = [
+        _table("The document", Study),
+        _table("`design`", Design),
+        _table("Each of its `arms`", Arm),
+        _table("Each of `runs`", StudyRun),
+        _table("Each of their `curve`", CurvePoint),
+        _table("`analysis`", Analysis),
+        _table("Each of its `cells`", Cell),
+        _table("Each of its `comparisons`", Comparison),
+        _table("Each of its `mcnemar`", McNemar),
+        _table("Each estimate", Estimate),
+        _table("Each of `inspections`", Inspected),
+    ]
+    return "\n".join([_versioned(STUDY, Study), *tables])
+
+
+def _versioned(text: str, record: type[BaseModel]) -> str:
+    """A page's own words, with the version of the record in them."""
+    version = get_args(record.model_fields["format_version"].annotation)[0]
+    return text.replace("{version}", str(version))
 
 
 def _table(title: str, record: type[BaseModel]) -> str:
@@ -137,14 +237,15 @@ def _default(field: FieldInfo) -> str:
 
 def _explained(field: FieldInfo) -> str:
     choices = [f"`{choice}`" for choice in get_args(field.annotation) if isinstance(choice, str)]
-    explained = field.description or ""
+    explained = " ".join((field.description or "").split())
     return f"{explained} ({', '.join(choices)})" if choices else explained
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     (DOCS / "recipe.md").write_text(recipe_page(), encoding="utf-8")
     (DOCS / "run-folder.md").write_text(run_folder_page(), encoding="utf-8")
+    (DOCS / "study.md").write_text(study_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["recipe", "run_folder"])
+@pytest.mark.parametrize("page", ["recipe", "run_folder", "study"])
 def test_reference_pages_are_what_the_code_says(page: str) -> None:
     written = getattr(tool("reference"), f"{page}_page")()
     committed = (ROOT / "docs" / f"{page.replace('_', '-')}.md").read_text(encoding="utf-8")

@@ -24,13 +24,13 @@ from normscope._errors import (
 from normscope.data import Dataset, Split
 from normscope.nn import MLP
 from normscope.probes import HistoryProbe, _history, read_history
-from normscope.probes._bands import SAMPLED, _stride, of_unit, pooled
-from normscope.probes._history import measured, moments
-from normscope.probes._layers import known_layers
+from normscope.probes._bands import SAMPLED, _stride, pooled
+from normscope.probes._history import layers_of, moments
 from normscope.records import Band, History, Recipe
 from normscope.training import Observer, StartObserver, StepView, resume, train
 from tests.conftest import bars
 from tests.oracles.stages import PERCENTILES, stages_by_hand
+from tests.probes.test_inspect import Convolutional
 from tests.training.test_train import StopAfter, bits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +135,7 @@ def test_a_look_leaves_the_network_as_it_was(
 ) -> None:
     network = copy.deepcopy(train(SMALL, tiny).network).train()
     network.layers[0].norm.eval()
-    images = torch.from_numpy(tiny.valid.images).flatten(1)
+    images = torch.from_numpy(tiny.valid.images)
     network(images).square().sum().backward()
 
     def state() -> list[object]:
@@ -159,9 +159,9 @@ def test_a_look_leaves_the_network_as_it_was(
 
         monkeypatch.setattr(_history, "pooled", third_fails)
         with pytest.raises(ZeroDivisionError):
-            measured(known_layers(network), images, 0)
+            layers_of(network, images)()
     else:
-        measured(known_layers(network), images, 0)
+        layers_of(network, images)()
     assert state() == before
 
 
@@ -202,8 +202,6 @@ def test_the_sample_stands_for_all_values() -> None:
     truth = np.percentile(values, PERCENTILES)
     band = pooled(torch.from_numpy(values.astype(np.float32)))
     assert [band.low, band.middle, band.high] == pytest.approx(truth, abs=0.02 * values.std())
-    one = of_unit(torch.from_numpy(values.astype(np.float32)), 7)
-    assert one.model_dump() == approx(values[:, 7])
 
 
 def test_a_sample_of_too_few_units_would_not() -> None:
@@ -241,22 +239,79 @@ def test_one_validation_row_has_no_batch_statistics(tiny: Dataset, tmp_path: Pat
     assert read_history(tmp_path / "run") is None
 
 
-def test_another_network_has_no_history(tmp_path: Path) -> None:
-    @dataclasses.dataclass
-    class View:
-        network: nn.Module
-        folder: Path | None = tmp_path
-        steps: int = 0
-        epoch: int = 1
-        step: int = 1
+@dataclasses.dataclass
+class View:
+    """What `train` shows, of a network that it does not train."""
 
-    probe = HistoryProbe(bars(30, 0))
-    run = type("Run", (), {"recipe": SMALL})()
-    probe.on_start(run, 6)
-    probe.on_ready(View(nn.Sequential(nn.Linear(36, 3))))
-    probe.on_step(View(nn.Sequential(nn.Linear(36, 3))))
-    assert probe.history is None
-    assert list(tmp_path.iterdir()) == []
+    network: nn.Module
+    folder: Path | None = None
+    steps: int = 0
+    epoch: int = 1
+    step: int = 1
+
+
+def looked_at(network: nn.Module, valid: Split) -> HistoryProbe:
+    """Before the first step, and after it."""
+    probe, view = HistoryProbe(valid), View(network)
+    probe.on_start(type("Run", (), {"recipe": SMALL})(), 6)
+    probe.on_ready(view)
+    probe.on_step(view)
+    return probe
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_of_another_network_the_batch_norms_are_seen(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    network = Convolutional().train()
+    images = torch.from_numpy(tiny.valid.images)
+    network(images).square().sum().backward()
+    network.first.eval()
+
+    def state() -> list[object]:
+        return [
+            bits(network),
+            [module.training for module in network.modules()],
+            [len(module._forward_hooks) for module in network.modules()],
+            [
+                parameter.grad.tolist()
+                for parameter in network.parameters()
+                if parameter.grad is not None
+            ],
+            torch.get_rng_state().tolist(),
+            torch.is_grad_enabled(),
+        ]
+
+    before = state()
+    if raises:
+        monkeypatch.setattr(_history, "pooled", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            looked_at(network, tiny.valid)
+        assert state() == before
+        return
+    history = looked_at(network, tiny.valid).history
+    assert state() == before
+    assert history.steps == (0, 1)
+    first, last = history.layers
+    with torch.no_grad():
+        s1 = network.convolution(images[:, None]).double()
+        h = (s1 - s1.mean((0, 2, 3), True)) / (s1.var((0, 2, 3), False, keepdim=True) + 1e-5).sqrt()
+        deep = network.linear(h.clamp(min=0).flatten(1).float())
+    assert first.s1[0].model_dump() == approx(s1.numpy())
+    assert first.s3[0].model_dump() == approx(h.numpy())
+    assert first.unit_s3[1].model_dump() == approx(h[:, 0].numpy())
+    assert last.s1[1].model_dump() == approx(deep.numpy())
+
+
+def test_without_a_batch_norm_another_network_has_no_history(tiny: Dataset) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    assert looked_at(network, tiny.valid).history is None
+
+
+def test_of_large_rows_fewer_are_looked_at() -> None:
+    images = np.zeros((100, 3, 200, 200), np.float32)
+    network = nn.Sequential(nn.AvgPool2d(100), nn.BatchNorm2d(3))
+    assert looked_at(network, Split(images, np.zeros(100, int))).history.rows == 16
 
 
 def test_what_is_on_the_disk_is_what_the_probe_saw(tiny: Dataset, tmp_path: Path) -> None:

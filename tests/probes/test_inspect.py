@@ -4,6 +4,7 @@ import base64
 import copy
 import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,10 @@ from normscope import probes
 from normscope.data import Dataset, Split
 from normscope.data import load as load_data
 from normscope.nn import MLP, BatchNorm, set_population_statistics
-from normscope.probes import _inspect
-from normscope.probes._history import measured, moments
+from normscope.probes import _inspect, _statistics
+from normscope.probes._history import layers_of, moments
 from normscope.probes._history_file import joined
-from normscope.probes._layers import known_layers
-from normscope.records import Inspection, LayerStatistics, Recipe
+from normscope.records import History, Inspection, LayerStatistics, Recipe
 from normscope.training import TrainResult, build_network, train
 from tests.conftest import bars
 from tests.oracles.mlp import population_statistics_by_hand
@@ -46,7 +46,7 @@ def trained(request: pytest.FixtureRequest, tiny: Dataset) -> TrainResult:
 
 def logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        return network.eval()(torch.from_numpy(images).flatten(1)).double().numpy()
+        return network.eval()(torch.from_numpy(images)).double().numpy()
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -212,11 +212,18 @@ def test_images_of_one_tone_are_dark() -> None:
     assert not picture(seen.specimens[0].image).any()
 
 
+PLACES = {
+    "a picture": (_inspect, "in_greys"),
+    "the statistics": (_statistics, "set_population_statistics"),
+    "after the statistics": (_statistics, "_with_population"),
+}
+
+
 class RefusedError(Exception):
     pass
 
 
-@pytest.mark.parametrize("raises", [None, "in_greys", "set_population_statistics", "affine"])
+@pytest.mark.parametrize("raises", [None, *PLACES])
 def test_the_network_is_a_guest(
     tiny: Dataset, monkeypatch: pytest.MonkeyPatch, raises: str | None
 ) -> None:
@@ -242,7 +249,7 @@ def test_the_network_is_a_guest(
         def refuse(*_: object) -> None:
             raise RefusedError
 
-        monkeypatch.setattr(_inspect, raises, refuse)
+        monkeypatch.setattr(*PLACES[raises], refuse)
         with pytest.raises(RefusedError):
             inspected(network, tiny)
     else:
@@ -276,15 +283,45 @@ def test_a_network_that_diverged_is_seen_as_it_is(tiny: Dataset, tmp_path: Path)
     assert again.model_dump_json() == seen.model_dump_json()
 
 
-class Stranger(nn.Module):
-    """A classifier that is no MLP."""
+class Convolutional(nn.Module):
+    """A classifier that is no MLP: its batch norms stand in another order than they are called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(36, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+        self.never = nn.BatchNorm1d(3)
+        self.last = nn.BatchNorm1d(3)
+        self.untracked = nn.BatchNorm1d(3, track_running_stats=False)
+        self.convolution = nn.Conv2d(1, 4, 3)
+        self.first = nn.BatchNorm2d(4, affine=False)
+        self.drop = nn.Dropout(0.5)
+        self.linear = nn.Linear(4 * 16, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
+        h = self.first(self.convolution(x[:, None])).relu_()
+        return self.last(input=self.linear(self.drop(h.flatten(1)))) + self.untracked(
+            h[:, :3, 0, 0]
+        )
+
+
+def test_of_another_network_the_batch_norms_are_seen(tiny: Dataset) -> None:
+    network = Convolutional()
+    network(torch.from_numpy(tiny.train.images))
+    before = [value.tolist() for value in network.state_dict().values()]
+    seen = inspected(network, tiny)
+    assert [value.tolist() for value in network.state_dict().values()] == before
+    assert seen.specimens == ()
+    first, last = seen.layers
+    assert first.running_mean == pytest.approx(network.first.running_mean.tolist())
+    assert (first.gamma, last.gamma) == ((), (1, 1, 1))
+    s1 = network.convolution(torch.from_numpy(tiny.train.images)[:, None]).double()
+    assert first.population_mean == pytest.approx(s1.mean((0, 2, 3)).tolist(), rel=1e-4)
+    variance = s1.var((0, 2, 3), correction=0).tolist()
+    assert first.population_variance == pytest.approx(variance, rel=1e-4)
+    h = (s1 - s1.mean((0, 2, 3), True)) / (s1.var((0, 2, 3), False, keepdim=True) + 1e-5).sqrt()
+    deep = network.linear(h.clamp(min=0).flatten(1).float()).double()
+    assert last.population_mean == pytest.approx(deep.mean(0).tolist(), rel=1e-3, abs=1e-4)
+    wrong = 60 - sum(seen.confusion[label][label] for label in range(3))
+    assert len(seen.mistakes) == min(wrong, 40) > 0
 
 
 def with_a_bias_before_the_norm() -> MLP:
@@ -293,20 +330,34 @@ def with_a_bias_before_the_norm() -> MLP:
     return network
 
 
+def of_another_norm() -> MLP:
+    return MLP([36, 5, 3], norm=lambda width: nn.Softmax(1))
+
+
 def without_running_statistics() -> MLP:
     return MLP([36, 5, 3], norm=lambda width: nn.BatchNorm1d(width, track_running_stats=False))
 
 
 @pytest.mark.parametrize(
-    "make", [Stranger, with_a_bias_before_the_norm, without_running_statistics]
+    ("make", "layers"),
+    [(with_a_bias_before_the_norm, 2), (of_another_norm, 0), (without_running_statistics, 0)],
 )
-def test_of_another_network_the_answers_are_seen(tiny: Dataset, make: type[nn.Module]) -> None:
-    network = make()
-    seen = inspected(network, tiny)
-    assert seen.layers == ()
-    assert {specimen.s1 for specimen in seen.specimens} == {()}
-    wrong = 60 - sum(seen.confusion[label][label] for label in range(3))
-    assert len(seen.mistakes) == min(wrong, 40) > 0
+def test_no_formula_is_used_where_it_is_not_the_networks(
+    tiny: Dataset, make: Callable[[], MLP], layers: int
+) -> None:
+    seen = inspected(make(), tiny)
+    assert len(seen.layers) == layers
+    assert seen.specimens == ()
+    assert sum(map(sum, seen.confusion)) == 60
+
+
+@pytest.mark.parametrize("shape", [(36,), (3, 4, 4)])
+def test_rows_that_are_no_pictures_have_none(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).normal(size=(9, *shape)).astype(np.float32)
+    split = Split(images, np.arange(9) % 3)
+    network = MLP([images[0].size, 3], norm=BatchNorm)
+    seen = probes.inspect(network, train=split, test=split)
+    assert {one.image for one in seen.specimens} == {""}
 
 
 def test_the_networks_own_batch_norms_may_be_torchs_own(tiny: Dataset) -> None:
@@ -325,8 +376,9 @@ def test_the_default_networks_inspection_is_small(tmp_path: Path) -> None:
     few = Split(letters.train.images[:300], letters.train.labels[:300])
     images = torch.from_numpy(few.images).flatten(1)
     set_population_statistics(network, images)
-    layers, steps = known_layers(network), moments(10**6)
-    history = joined([measured(layers, images, step) for step in steps])
+    look = layers_of(network, images)
+    seen = [History(rows=300, steps=(step,), layers=look()) for step in moments(10**6)]
+    history = joined(seen)
     seen = probes.inspect(network, train=few, test=letters.test, history=history)
     assert (len(seen.mistakes), len(seen.specimens), len(history.steps)) == (40, 20, 40)
     seen.save(tmp_path / "inspection.json")

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from torch import Tensor
 
 from normscope._shapes import Sums
 from normscope.records import Band
@@ -20,6 +19,7 @@ def pooled(values: Sums) -> Band:
 
     Row by row, every so-manieth value is taken: the same places every time, and every unit as often
     as every other, since the step from one to the next shares no factor with the number of units.
+    Where one of them is NaN, so are the percentiles.
 
     Example:
         >>> import torch
@@ -27,12 +27,10 @@ def pooled(values: Sums) -> Band:
         Band(low=15.0, middle=50.0, high=85.0)
     """
     rows, units = values.shape
-    return _band(values.flatten()[:: _stride(rows * units, units)])
-
-
-def of_unit(values: Sums, unit: int) -> Band:
-    """The percentiles of one unit, over all rows."""
-    return _band(values[:, unit])
+    sample = values.flatten()[:: _stride(rows * units, units)]
+    with np.errstate(invalid="ignore"):  # between two infinities
+        low, middle, high = np.percentile(sample.cpu().numpy(), _PERCENTILES)
+    return Band(low=_rounded(low), middle=_rounded(middle), high=_rounded(high))
 
 
 def _stride(values: int, units: int) -> int:
@@ -48,12 +46,6 @@ def _stride(values: int, units: int) -> int:
     return stride
 
 
-def _band(values: Tensor) -> Band:
-    """The percentiles of `values`; NaN where one of them is NaN, to five significant digits."""
-    with np.errstate(invalid="ignore"):  # between two infinities
-        low, middle, high = np.percentile(values.cpu().numpy(), _PERCENTILES)
-    return Band(low=_rounded(low), middle=_rounded(middle), high=_rounded(high))
-
-
 def _rounded(value: float) -> float:
+    """To five significant digits."""
     return float(f"{value:.{_DIGITS}g}")

@@ -1,5 +1,6 @@
 """Distributions of every layer's pre-activations while a network trains."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -7,15 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from normscope._shapes import Batch
+from normscope._shapes import Inputs, Sums
 from normscope.data import Split
-from normscope.nn import NormalizedLayer
-from normscope.probes._bands import of_unit, pooled
+from normscope.probes._bands import pooled
 from normscope.probes._history_file import append, joined, kept_until
-from normscope.probes._layers import Stages, known_layers, stages
+from normscope.probes._layers import known_layers, stages
+from normscope.probes._own_network import batch_norms_called, look_through
 from normscope.records import EpochRecord, History, LayerHistory, Run
 
-_MOST_ROWS = 512
+_MOST_ROWS, _FEWEST_ROWS, _NUMBERS = 512, 16, 2**20
 _EARLY, _REGULAR = 16, 24
 _UNIT = 0
 
@@ -38,27 +39,27 @@ class _Step(Protocol):
     def epoch(self) -> int: ...
     @property
     def step(self) -> int: ...
-    @property
-    def network(self) -> nn.Module: ...
 
 
 class HistoryProbe:
     """Looks at s1 and s3 of every layer at the `moments` of a training; an observer of `train`.
 
     At a moment a fixed sample of validation rows passes through the network as one batch in
-    training mode (Ioffe & Szegedy 2015, figure 1, which is of test data). The pass is computed by
-    formula: no module is called, and running statistics, gradients and random states are left
-    alone, so that the training ends in the same bits as without.
+    training mode (Ioffe & Szegedy 2015, figure 1, which is of test data). Running statistics,
+    gradients and random states are left alone, so that the training ends in the same bits as
+    without. The pass through an `MLP` is computed by formula, and no module is called. Of any other
+    network the batch norms are seen, in the order in which a pass calls them: s1 is what they are
+    given, s3 what they give.
 
-    What is sampled: at most 512 rows, drawn once by a generator of the probe's own, and of a
-    layer's rows times units at most 16 384 values, the same places each time, every unit as often
-    as every other. The unit that is followed by itself is the layer's first, which before training
-    is like any other; its percentiles are over all of the rows.
+    What is sampled: at most 512 rows (fewer where they are large), drawn once by a generator of the
+    probe's own, and of a layer's rows times units at most 16 384 values, the same places each time,
+    every unit as often as every other. The unit that is followed by itself is the layer's first,
+    which before training is like any other.
 
     Where the run has a folder, every moment is on the disk in its ``history.jsonl`` before the
     checkpoint that follows. A training that is taken up again drops the moments beyond its
-    checkpoint and measures them anew. A network that is not an `MLP` as `known_layers` knows it has
-    no history, and neither has one with fewer than two validation rows.
+    checkpoint and measures them anew. There is no history where there are fewer than two rows, or
+    neither an `MLP` nor a batch norm.
 
     Args:
         valid: the split that the rows are drawn from.
@@ -68,8 +69,9 @@ class HistoryProbe:
     """
 
     def __init__(self, valid: Split) -> None:
-        rows = np.random.default_rng(0).permutation(len(valid))[:_MOST_ROWS]
-        self._images = torch.from_numpy(valid.images[np.sort(rows)]).flatten(1)
+        fitting = max(_FEWEST_ROWS, _NUMBERS // max(1, valid.images[0].size))
+        rows = np.random.default_rng(0).permutation(len(valid))[: min(_MOST_ROWS, fitting)]
+        self._images = torch.from_numpy(valid.images[np.sort(rows)])
         self._seen: list[History] = []
 
     @property
@@ -90,10 +92,9 @@ class HistoryProbe:
             StorageError: if the disk refuses.
         """
         self._folder = view.folder
-        self._layers = known_layers(view.network) if len(self._images) > 1 else []
         self._seen = kept_until(view.folder, view.steps) if view.folder else []
-        if self._layers:
-            self._images = self._images.to(next(view.network.parameters()).device)
+        images = self._images.to(next(view.network.parameters()).device)
+        self._layers = layers_of(view.network, images) if len(images) > 1 else None
         if not self._seen or self._seen[-1].steps[-1] < view.steps:
             self._look(view.steps)
 
@@ -114,7 +115,8 @@ class HistoryProbe:
     def _look(self, steps: int) -> None:
         """Measure and keep, if `steps` is a moment and there is something to see."""
         if self._layers and steps in self._moments:
-            moment = measured(self._layers, self._images, steps)
+            rows, layers = len(self._images), tuple(self._layers())
+            moment = History(rows=rows, steps=(steps,), layers=layers)
             if self._folder:
                 append(self._folder, moment)
             self._seen.append(moment)
@@ -137,24 +139,29 @@ def moments(total: int) -> list[int]:
     return sorted({int(step) for step in np.concatenate([early, regular]).round()})
 
 
-def measured(layers: list[NormalizedLayer], images: Batch, steps: int) -> History:
-    """One moment: `images` as one batch in training mode through `layers`.
+def layers_of(network: nn.Module, images: Inputs) -> Callable[[], list[LayerHistory]] | None:
+    """What looks at every layer, as the network then is, while `images` pass through as one batch.
+
+    None where there is nothing to see.
 
     Args:
-        layers: as `known_layers` gives them.
-        images: ``[rows, inputs]``, two rows at least.
-        steps: the training steps that came before.
+        network: left as it was, at every look.
+        images: at least two, on the network's device.
     """
-    seen = stages(layers, images, batch_statistics=True)
-    return History(rows=len(images), steps=(steps,), layers=tuple(map(_measured_layer, seen)))
+    if layers := known_layers(network):
+        flat = images.flatten(1)
+        return lambda: [_seen(s.s1, s.s3) for s in stages(layers, flat, batch_statistics=True)]
+    if norms := batch_norms_called(network, images):
+        return lambda: look_through(network, norms, images, _seen)
+    return None
 
 
-def _measured_layer(layer: Stages) -> LayerHistory:
-    s1, s3 = layer.s1, layer.s3
+def _seen(s1: Sums, s3: Sums) -> LayerHistory:
+    """One layer at one moment."""
     return LayerHistory(
         unit=_UNIT,
         s1=(pooled(s1),),
         s3=(pooled(s3),),
-        unit_s1=(of_unit(s1, _UNIT),),
-        unit_s3=(of_unit(s3, _UNIT),),
+        unit_s1=(pooled(s1[:, [_UNIT]]),),
+        unit_s3=(pooled(s3[:, [_UNIT]]),),
     )

@@ -16,13 +16,17 @@ def in_greys(split: Split) -> Callable[[int], str]:
     """What makes a PNG in base64 of a row of `split`.
 
     Greys run from the lowest value of the split, 0, to its highest, 255, the same for all rows. An
-    image that is longer than 64 pixels is scaled down to that.
+    image that is longer than 64 pixels is scaled down to that. Of rows that are no grey pictures
+    there is none: the text is empty.
     """
-    low, high = float(split.images.min()), float(split.images.max())
+    images = split.pictures
+    if images is None:
+        return lambda row: ""  # noqa: ARG005
+    low, high = float(images.min()), float(images.max())
     scale = 255 / (high - low) if high > low else 0.0
 
     def picture(row: int) -> str:
-        greys = np.round((split.images[row] - low) * scale).astype(np.uint8)
+        greys = np.round((images[row] - low) * scale).astype(np.uint8)
         image = Image.fromarray(greys)
         image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
         file = io.BytesIO()

@@ -43,14 +43,19 @@ class LayerHistory(Record):
 
 
 class History(Record):
-    """Distributions through training."""
+    """Distributions through training.
+
+    Of an `MLP` every layer's; of any other network what its batch norms are given (s1) and what
+    they give (s3). A layer's percentiles are those of at most 16,384 of its values, the same places
+    every time, every unit as often as every other.
+    """
 
     rows: int
     """Validation images that they are taken on, as one batch in training mode."""
     steps: tuple[int, ...] = Field(strict=False)
     """The moments: training steps that came before; 0 is before the first."""
     layers: tuple[LayerHistory, ...] = Field(strict=False)
-    """From the first layer to the logits."""
+    """From the first layer to the logits; another network's batch norms in the order of a pass."""
 
 
 class LayerStatistics(Record):
@@ -80,7 +85,7 @@ class Specimen(Record):
     row: int
     """Its number in the test set, counted from 0."""
     image: str
-    """The image as a PNG (greys, the darkest 0), in base64."""
+    """The image as a PNG (greys, the darkest 0), in base64; empty where rows are no pictures."""
     label: int
     """What it is, as a class index."""
     probabilities: tuple[Measured, ...] = Field(strict=False)
@@ -98,7 +103,7 @@ class Mistake(Record):
     row: int
     """Its number in the test set, counted from 0."""
     image: str
-    """The image as a PNG, in base64."""
+    """The image as a PNG, in base64; empty where rows are no pictures."""
     label: int
     """What it is, as a class index."""
     answer: int
@@ -119,11 +124,11 @@ class Inspection(Record):
     history: History | None = None
     """Distributions through training; absent where nobody looked on while it trained."""
     layers: tuple[LayerStatistics, ...] = Field(strict=False)
-    """From the first layer to the logits."""
+    """From the first layer to the logits; another network's batch norms in the order of a pass."""
     confusion: tuple[tuple[int, ...], ...] = Field(strict=False)
     """Test rows by true class (outer) and by answer (inner), under running statistics."""
     specimens: tuple[Specimen, ...] = Field(strict=False)
-    """Images to follow through the network: one of every class, and the surest mistakes."""
+    """Images to follow through an `MLP`: one of every class, and the surest mistakes."""
     mistakes: tuple[Mistake, ...] = Field(strict=False)
     """The surest first; not all of them where there are many."""
 
