@@ -117,28 +117,31 @@ def _state(news: RunProgress) -> str:
 
 def _say_plan(study: Study, plan: Plan) -> None:
     """What is compared, and n, before the first step."""
-    design = study.design
-    arms, seeds = len(design.arms), len(design.seeds)
-    rates = len(design.rates_of(design.arms[0]))
+    design, left = study.design, plan.runs - plan.kept
     others = [arm.name for arm in design.arms if arm.name != design.reference]
     _console.say_wrapped(
         f"Does it help? {_listed(others)} against {design.reference}, on {study.data.name}."
     )
-    factors = [_count(arms, "arm"), _count(rates, "learning rate"), _count(seeds, "seed")]
+    rates = len(design.rates_of(design.arms[0]))
+    factors = [
+        _count(len(design.arms), "arm"),
+        *([_count(rates, "learning rate")] if rates > 1 else []),
+        _count(len(design.seeds), "seed"),
+    ]
     details = [_rates(design), _seeds(design.seeds), _epochs(design)]
+    there = f"{plan.kept} are there already, " if plan.kept else ""
+    resumed = f", {plan.resumed} of which go on where they stopped" if plan.resumed else ""
     _console.say_wrapped(
         f"{_count(plan.runs, 'run')}: {' × '.join(factors)}. {'; '.join(details)}; "
-        f"{study.data.train_rows:,} training images.",
+        f"{study.data.train_rows:,} training images.\n"
+        + (
+            f"{there}{left} to train{resumed}; {plan.workers} at a time on "
+            f"{_count(plan.cores, 'core')}."
+            if left
+            else "All are there already: nothing is left to train."
+        ),
         style="dim",
     )
-    left = plan.runs - plan.kept
-    there = f"{plan.kept} of them are there, " if plan.kept else ""
-    resumed = f", {plan.resumed} of which go on where they stopped" if plan.resumed else ""
-    if left:
-        at_once = f" {plan.workers} at a time on {_count(plan.cores, 'core')}."
-        _console.say_wrapped(f"{there}{left} to train{resumed};{at_once}".capitalize(), style="dim")
-    else:
-        _console.say_wrapped("All of them are there; nothing is left to train.", style="dim")
 
 
 def _count(number: int, thing: str) -> str:

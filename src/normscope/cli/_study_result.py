@@ -20,12 +20,20 @@ def say_study(study: Study, folder: str) -> None:
     assert analysis, "a complete study is analysed"
     _console.out.print()
     _console.out.print(_table(analysis, study.design), soft_wrap=False)
-    _console.say_wrapped(_legend(study), style="dim")
+    if legend := _legend(study):
+        _console.say_wrapped(legend, style="dim")
     _console.out.print()
-    for sentence in verdict(study):
-        _console.say_wrapped(sentence)
+    _console.out.print(_bullets(verdict(study)), soft_wrap=False)
     path = quote(folder)
     _console.say(f"\nThe study is in {path}. Look at it:\n  normscope report {path}")
+
+
+def _bullets(sentences: Sequence[str]) -> Table:
+    """Sentences one below the other, each set off by a mark."""
+    table = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        table.add_row("•", sentence)
+    return table
 
 
 def _table(analysis: Analysis, design: Design) -> Table:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,13 +25,13 @@ _STUDIES = Path("studies")
 def compare(
     *,
     vary: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="FIELD=A,B",
             help="A recipe field and the values to compare; again for more fields. Widths have an "
             "x between them: hidden=1000x500,250x250.",
         ),
-    ],
+    ] = None,
     seeds: Annotated[
         str, typer.Option(metavar="N", help="How many seeds, or which (0,3,7).")
     ] = "5",
@@ -69,17 +70,15 @@ def compare(
     ] = False,
     **recipe_options: Any,
 ) -> None:
-    """Does it help? Train variants of a recipe with the same seeds, and judge with intervals.
+    """Does it help? Train variants of a recipe, and judge them with intervals.
 
-    The learning rate may be varied beside other fields: then each arm is judged at its own best
-    rate and at equal rates. Stopped or killed, the same command goes on; with more --seeds or
-    values, it trains what is missing.
+    Stopped or killed, the same command goes on; with more seeds, it adds them.
     """  # noqa: DOC501 - typer shows this text to users
-    fields, chosen_seeds = varied(vary), parsed_seeds(seeds)
+    fields, chosen_seeds = varied(vary or []), parsed_seeds(seeds)
     _refuse_twice(fields, recipe_options)
     base = Recipe.from_toml(recipe).model_dump() if recipe else {}
     chosen = Recipe.parse(base | recipe_options, where="the options")
-    folder = out or _STUDIES / "-".join([Path(chosen.data).name.split(".")[0], *fields])
+    folder = out or _STUDIES / _name(chosen.data, fields)
     if csv and not csv.parent.is_dir():
         msg = f"--csv {csv}: there is no folder {csv.parent}. Make it first."
         raise StudyError(msg)
@@ -140,6 +139,12 @@ def _say(study: Study, folder: Path, *, quiet: bool, json: bool) -> None:
         _console.say(str(folder))
     else:
         say_study(study, str(folder))
+
+
+def _name(data: str, fields: Iterable[str]) -> str:
+    """What a study is called by its data and what it varies: ``letters-norm-learning-rate``."""
+    parts = [Path(data).name.split(".")[0], *fields]
+    return "-".join(part.replace("_", "-") for part in parts)
 
 
 def _refuse_twice(vary: dict[str, list[Any]], options: dict[str, Any]) -> None:
