@@ -58,6 +58,8 @@ def _diverged(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:
     if listed:
         guessing = say.percent(100 / len(study.data.classes))
         yield say("diverged", listed=say("semicolon").join(listed), guessing=guessing)
+    if any(0 < cell.diverged < cell.n for cell in analysis.cells):
+        yield say("diverged in part")
 
 
 def _edges(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:

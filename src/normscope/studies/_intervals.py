@@ -27,13 +27,13 @@ def mean_interval(
     .. math:: \bar d \pm t_{n-1} \, s / \sqrt n
 
     Student 1908. `s` (Bessel-corrected) is never taken to be smaller than the rounding of the
-    values, so that two differences that happen to be alike prove nothing; but where there is no
-    difference at all, the interval is [0, 0] and p is 1.
+    values, so that two differences that happen to be alike prove nothing.
 
     Args:
         values: one difference per seed. A single one has no interval (NaN), and p is 1.
         confidence: that the interval covers the true mean.
-        resolution: the standard deviation that the rounding of a value brings.
+        resolution: the standard deviation that the rounding of a value brings; 0 where values that
+            are alike are alike, so that nothing but zeros have the interval [0, 0] and a p of 1.
 
     Example:
         >>> estimate, p = mean_interval([0.4, 0.5, 0.6], 0.95)
@@ -45,11 +45,9 @@ def mean_interval(
         return Estimate(value=math.nan, low=math.nan, high=math.nan, n=0), 1.0
     if n == 1:
         return Estimate(value=mean, low=math.nan, high=math.nan, n=1), 1.0
-    if not any(values):
-        return Estimate(value=0.0, low=0.0, high=0.0, n=n), 1.0
     error = max(float(np.std(values, ddof=1)), resolution) / math.sqrt(n)
     half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * error
-    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, n - 1)) if error else 0.0
+    p = 2 * float(scipy.stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n), p
 
 
