@@ -289,6 +289,7 @@ def study(
     reference: int = -1,
     classes: Sequence[str] = LETTERS,
     inspections: bool = True,
+    widths: Sequence[int] = WIDTHS,
     status: Literal["running", "complete"] = "complete",
 ) -> Study:
     """A study in which batch norm helps; ``norm=none`` diverges now and then at the last rate."""
@@ -307,7 +308,7 @@ def study(
     runs = tuple(
         study_run(name, norm, number, rate, seed)
         for name, norm in zip(names, norms, strict=True)
-        for number, rate in enumerate(rates)
+        for number, rate in enumerate(rates, max(0, 4 - len(rates)))
         for seed in range(seeds)
     )
     found = analysis(design, runs) if status == "complete" else None
@@ -322,7 +323,7 @@ def study(
         inspections=tuple(
             Inspected(
                 folder=f"{name}/lr-{best.get(name, rates[0])}/seed-0",
-                inspection=inspection(norm, number, classes=classes),
+                inspection=inspection(norm, number, widths=widths, classes=classes),
             )
             for number, (name, norm) in enumerate(zip(names, norms, strict=True))
         )

@@ -26,6 +26,7 @@ def run_curves(run: Run, say: Words) -> Figure:
         {"arm": number, "epoch": record.epoch, "value": getattr(record, f"{kind}_loss")}
         for number, (kind, _) in enumerate(kinds)
         for record in run.epochs
+        if math.isfinite(getattr(record, f"{kind}_loss"))
     ]
     accuracy = [
         {
@@ -36,10 +37,9 @@ def run_curves(run: Run, say: Words) -> Figure:
         for number, (kind, _) in enumerate(kinds)
         for record in run.epochs
     ]
-    panels = [
-        Panel(say("accuracy axis"), _epochs_chart(accuracy, say, "error")),
-        Panel(say("loss axis"), _epochs_chart(loss, say, "value")),
-    ]
+    panels = [Panel(say("accuracy axis"), _epochs_chart(accuracy, say, "error"))]
+    if loss:
+        panels.append(Panel(say("loss axis"), _epochs_chart(loss, say, "value")))
     return Figure(
         title=say("learning curves"),
         caption=say("run curves caption"),
@@ -50,7 +50,6 @@ def run_curves(run: Run, say: Words) -> Figure:
 
 
 def _epochs_chart(rows: Sequence[dict[str, Any]], say: Words, field: str) -> Markup:
-    rows = [row for row in rows if math.isfinite(row[field])]
     if field == "error":
         y, label = _scales.accuracy([row[field] for row in rows]), say("accuracy curve label")
     else:

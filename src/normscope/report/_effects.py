@@ -306,13 +306,13 @@ def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | Non
 
 def _comparison_row(comparison: Comparison, say: Words) -> list[str]:
     effect, by_steps = comparison.effect, comparison.measure == "steps-to-target"
-    conclusion = f"{'steps' if by_steps else 'accuracy'} {comparison.conclusion}"
+    found = comparison.conclusion
     return [
         *_sides(comparison),
         f"× {numbers.number(effect.value)}" if by_steps else numbers.signed(effect.value),
         numbers.interval(effect, sign=not by_steps),
         numbers.p_value(comparison.p_holm),
-        say(conclusion),
+        say(f"steps {found}" if by_steps else f"accuracy {found}"),
         *(["{} : {}".format(*comparison.censored)] if by_steps else []),
         str(effect.n),
     ]

@@ -109,7 +109,8 @@ def _strip(element: ET.Element) -> None:
     """Take away what draws nothing, and what is said once for the whole image."""
     for child in list(element):
         bare = child.get("class") == "background" and not {"fill", "stroke"} & set(child.attrib)
-        if bare or child.get("display") == "none":
+        silent = child.tag == f"{{{_SVG}}}text" and (child.get("opacity") == "0" or not child.text)
+        if bare or silent or child.get("display") == "none":
             element.remove(child)
             continue
         _strip(child)

@@ -1,0 +1,145 @@
+"""`normscope report`: where the page goes, what it replaces, and what it says when it cannot."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from normscope.cli import main
+from normscope.records import Inspection
+from tests.report import samples
+from tests.report.pages import SMALL, small_study
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in this process: its exit code, and what it printed."""
+
+    def run(*arguments: object, command: str = "report") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["normscope", command, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+            sys.exit(0)
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A run whose inside has been looked at."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    samples.run().save(folder / "run.json")
+    samples.inspection(widths=SMALL).save(folder / "inspection.json")
+    return folder
+
+
+def refused(answer: tuple[int, str, str], *says: str) -> None:
+    code, _, error = answer
+    assert code == 2, answer
+    assert len(error.strip().splitlines()) == 1
+    assert all(one in error for one in says), error
+
+
+def test_the_page_of_a_run_lies_in_its_folder(report, run_folder: Path) -> None:
+    code, out, _ = report(run_folder)
+    assert code == 0
+    page = run_folder / "report.html"
+    assert f"Wrote {page}" in out
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
+
+
+def test_it_is_written_anew_in_another_language(report, run_folder: Path) -> None:
+    report(run_folder)
+    assert report(run_folder, "--language", "zh")[0] == 0
+    assert '<html lang="zh-Hans">' in (run_folder / "report.html").read_text(encoding="utf-8")
+    assert not list(run_folder.glob(".*"))
+
+
+def test_a_study_by_its_folder_or_by_its_file(report, tmp_path: Path) -> None:
+    small_study(seeds=2, inspections=False).save(tmp_path / "study.json")
+    (tmp_path / "study.json").rename(tmp_path / "mnist.json")
+    assert report(tmp_path / "mnist.json", "--out", tmp_path / "one.html")[0] == 0
+    (tmp_path / "mnist.json").rename(tmp_path / "study.json")
+    assert report(tmp_path, "--out", tmp_path / "two.html")[0] == 0
+    one, two = ((tmp_path / name).read_text(encoding="utf-8") for name in ("one.html", "two.html"))
+    assert one == two
+    assert "norm=batch and norm=none" in one
+
+
+def test_what_is_not_a_page_of_ours_stays(report, run_folder: Path) -> None:
+    mine = run_folder / "mine.html"
+    mine.write_text("<p>my own page</p>", encoding="utf-8")
+    refused(report(run_folder, "--out", mine), "mine.html", "not a page of Normscope's")
+    assert mine.read_text(encoding="utf-8") == "<p>my own page</p>"
+    refused(report(run_folder, "--out", run_folder), "this is a folder")
+
+
+def test_a_failing_disk_leaves_the_old_page(
+    report, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report(run_folder)
+    before = (run_folder / "report.html").read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    code, _, error = report(run_folder, "--language", "zh")
+    assert code == 1
+    assert "No space left" in error
+    assert (run_folder / "report.html").read_bytes() == before
+    assert {path.name for path in run_folder.iterdir()} == {
+        "run.json", "inspection.json", "report.html",
+    }  # fmt: skip
+
+
+def test_where_there_is_nothing(report, tmp_path: Path) -> None:
+    refused(report(tmp_path), "there is no run and no study here", "normscope train")
+    refused(report(tmp_path / "nowhere"), "no such run or study")
+    (tmp_path / "study.json").write_text("{}", encoding="utf-8")
+    refused(report(tmp_path), "study.json")
+
+
+def test_the_missing_extra_is_one_sentence(
+    report, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "altair" else found(name)
+    )
+    refused(report(run_folder), 'pip install "normscope[report]"')
+
+
+def test_nobody_has_looked_yet_and_the_data_are_there(report, tiny_file: Path) -> None:
+    arguments = ["--hidden", "12,8", "--epochs", "2", "--batch-size", "20", "--no-inspect"]
+    report("--data", tiny_file, *arguments, "--out", "r", "--quiet", command="train")
+    assert Inspection.load("r") is None
+    code, out, _ = report("r")
+    assert code == 0
+    assert "Looking inside the network" in out
+    assert Inspection.load("r") is not None
+    assert "Who is taken for whom" in Path("r/report.html").read_text(encoding="utf-8")
+
+
+def test_nobody_has_looked_yet_and_the_data_are_gone(report, tiny_file: Path) -> None:
+    arguments = ["--hidden", "12,8", "--epochs", "2", "--batch-size", "20", "--no-inspect"]
+    report("--data", tiny_file, *arguments, "--out", "r", "--quiet", command="train")
+    moved = tiny_file.rename(tiny_file.with_name("moved.npz"))
+    code, out, _ = report("r")
+    assert code == 0
+    assert "note: the page has no inside of the network" in out
+    page = Path("r/report.html").read_text(encoding="utf-8")
+    assert "could not be looked at" in page
+    assert "bars.npz" in page.split("<blockquote")[1]
+    assert report("r", "--data", moved)[0] == 0
+    assert "could not be looked at" not in Path("r/report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_inspection_is_an_error(report, run_folder: Path) -> None:
+    (run_folder / "inspection.json").write_text(json.dumps({"format_version": 9}))
+    refused(report(run_folder), "inspection.json", "Delete it")

@@ -1,0 +1,182 @@
+"""The pages, read where people read them: in a browser, from disk, with the network off."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from normscope.report import report_study
+from tests.report.pages import run_page, small_study, study_page
+from tests.report.test_pages import HOSTILE
+
+SIZES = {"phone": {"width": 375, "height": 812}, "desktop": {"width": 1280, "height": 900}}
+PAGES = {"run": run_page, "study": study_page}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    """The system's Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = started.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def read(chromium, tmp_path: Path) -> Iterator[Callable]:
+    """Open a page from disk, offline; the console must stay silent and nothing may be asked for."""
+    said: list[str] = []
+    contexts = []
+
+    def opened(page: str, size: str = "desktop", scheme: str = "light", **settings):
+        path = tmp_path / "page.html"
+        path.write_text(page, encoding="utf-8")
+        context = chromium.new_context(
+            offline=True, viewport=SIZES[size], color_scheme=scheme, **settings
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
+        tab.on(
+            "request",
+            lambda asked: (
+                None
+                if asked.url.startswith(("file:", "data:"))
+                else said.append(f"asked for {asked.url}")
+            ),
+        )
+        tab.goto(path.as_uri())
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_page_fits_its_screen(read, page: str, size: str, language: str) -> None:
+    tab = read(PAGES[page](language), size)
+    assert tab.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
+    assert tab.evaluate("innerWidth") == SIZES[size]["width"]
+    sizes = tab.evaluate(
+        """[...document.querySelectorAll("svg.chart text")]
+             .filter(text => text.getClientRects().length)
+             .map(text => text.getBoundingClientRect().height)"""
+    )
+    assert len(sizes) > 20
+    assert min(sizes) >= 10  # pixels, a line high: letters of 9 and more
+
+
+@pytest.mark.parametrize(
+    ("page", "size", "scheme", "language"),
+    [
+        ("study", "desktop", "light", "en"),
+        ("study", "phone", "dark", "zh"),
+        ("run", "desktop", "dark", "zh"),
+        ("run", "phone", "light", "en"),
+    ],
+)
+def test_axe_finds_nothing_serious(read, page, size, scheme, language) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    tab = read(PAGES[page](language), size, scheme, bypass_csp=True)  # axe's own script is no part
+    tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    found = axe.run(tab).response["violations"]
+    serious = [
+        (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in found
+        if violation["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []
+
+
+def test_axe_would_find_something(read) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    broken = run_page().replace('<html lang="en">', "<html>")
+    tab = read(broken, bypass_csp=True)
+    assert "html-has-lang" in {v["id"] for v in axe.run(tab).response["violations"]}
+
+
+def colours_of(tab) -> dict[str, str]:
+    return json.loads(
+        tab.evaluate(
+            """JSON.stringify({
+              paper: getComputedStyle(document.body).backgroundColor,
+              line: getComputedStyle(document.querySelector("svg.chart [stroke='var(--arm-1)']"))
+                .stroke,
+            })"""
+        )
+    )
+
+
+def test_light_and_dark_are_one_drawing(read) -> None:
+    light = colours_of(read(study_page(), scheme="light"))
+    dark = colours_of(read(study_page(), scheme="dark"))
+    assert light == {"paper": "rgb(253, 252, 250)", "line": "rgb(0, 105, 171)"}
+    assert dark == {"paper": "rgb(22, 22, 23)", "line": "rgb(88, 174, 234)"}
+
+
+def test_the_reader_picks_an_arm_with_the_keyboard(read) -> None:
+    tab = read(study_page())
+    first, second = tab.query_selector_all("input[name=arm]")
+    panels = tab.query_selector_all(".chosen")
+    assert [panel.is_visible() for panel in panels] == [True, False]
+    first.focus()
+    tab.keyboard.press("ArrowDown")
+    assert second.is_checked()
+    assert [panel.is_visible() for panel in panels] == [False, True]
+
+
+def test_the_first_key_leads_past_the_head(read) -> None:
+    tab = read(run_page())
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.id") == "content"
+
+
+def test_every_link_leads_to_its_section(read) -> None:
+    tab = read(study_page())
+    links = tab.query_selector_all("nav a")
+    assert len(links) == 6
+    for link in links:
+        target = link.get_attribute("href")
+        assert tab.query_selector(f"section{target}")
+
+
+def test_raw_figures_open_on_demand(read) -> None:
+    tab = read(run_page(), "phone")
+    table = tab.query_selector("details table")
+    assert not table.is_visible()
+    tab.query_selector("details > summary").click()
+    assert table.is_visible()
+
+
+def test_names_are_shown_and_not_run_in_a_browser(read) -> None:
+    names = [HOSTILE, '"><img src=x onerror=alert(1)>']
+    tab = read(report_study(small_study(names=names)))
+    assert HOSTILE in tab.inner_text("h1")
+
+
+def test_a_script_from_elsewhere_would_not_run(chromium, tmp_path: Path) -> None:
+    """The control: even unescaped, the page's policy refuses what is not its own."""
+    path = tmp_path / "page.html"
+    path.write_text(run_page().replace("</main>", "<script>document.title = 1</script></main>"))
+    context = chromium.new_context(offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.title() == "A network with batch normalization, on letters"
+    context.close()
