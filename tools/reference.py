@@ -95,11 +95,13 @@ Without us, the weights are plain tensors. With `weights = "scaled"` a linear we
 the square root of its fan-in on every use:
 
 ```python
+import normscope as ns
 from safetensors.numpy import load_file
 
+images = ns.load_data("letters").test.images    # or others, scaled as in training
 run = "runs/letters-batch-1/checkpoints/epoch-000100-step-000000"
 w = load_file(f"{run}/network.safetensors")
-h = images.reshape(len(images), -1)             # float32, scaled as in training
+h = images.reshape(len(images), -1)
 for i in range(6):
     W, norm = w[f"layers.{i}.linear.weight"], f"layers.{i}.norm"
     s1 = h @ W.T / W.shape[1] ** 0.5

@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import re
+import warnings
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image, ImageChops
 
 import normscope
 
@@ -45,3 +47,40 @@ def test_links_lead_somewhere(page: Path) -> None:
         link = target[0] or target[1]
         if not link.startswith("http"):
             assert (page.parent / link).exists(), link
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_picture_is_there_and_is_the_tools() -> None:
+    paths = re.findall(r"docs/\S+\.png", "".join(blocks("README.md", "sh|python")))
+    assert paths
+    assert set(paths) == {"docs/letter.png"}
+    with Image.open(ROOT / "docs" / "letter.png") as committed:
+        assert committed.size == (288, 288)
+        drawn = tool("letters/letter").picture()
+        assert ImageChops.difference(committed, drawn).getbbox() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_what_the_pages_say_in_python_runs(page: str, tmp_path: Path) -> None:
+    """In the order of the page, in one process, as somebody who pastes them."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    pasted: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), pasted)
+
+
+@pytest.mark.slow
+def test_what_the_page_on_folding_says_in_python_runs(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    normscope.train(normscope.Recipe(hidden=(20, 10), epochs=1), out=tmp_path / "runs" / "mine")
+    pasted: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, as the page says
+        for block in blocks("docs/fold.md", "python"):
+            exec(compile(block, "docs/fold.md", "exec"), pasted)
+    assert (tmp_path / "folded.onnx").exists()

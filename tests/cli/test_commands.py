@@ -318,6 +318,13 @@ def test_letters_that_a_person_draws_are_read(
     assert right >= 9, answer.out
 
 
+def test_the_picture_of_the_readme_is_read(reader: Path, normscope_: Callable[..., Answer]) -> None:
+    picture = Path(normscope.__file__).parents[2] / "docs" / "letter.png"
+    if not picture.exists():
+        pytest.skip("the docs stand in the repository")
+    assert re.search(r"letter\.png: G ", normscope_("predict", reader, picture).out)
+
+
 def test_letters_of_the_test_set_are_read_from_their_own_pictures(
     reader: Path, normscope_: Callable[..., Answer]
 ) -> None:
