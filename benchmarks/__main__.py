@@ -79,7 +79,8 @@ def measure(chosen: Namespace) -> dict[str, Any]:
         for table in tables:
             print(f"\n{on_terminal(table)}", flush=True)
         with_what = ", ".join(f"{what} {number}" for what, number in chosen.versions.items())
-        print(f"\nwith {with_what or 'nothing'}")
+        if with_what:
+            print(f"\nwith {with_what}")
         sections[name] = {
             "conditions": where,
             "versions": chosen.versions,

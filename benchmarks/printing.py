@@ -1,6 +1,6 @@
 """The tables for a person: on a terminal, and in the README."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from benchmarks.tables import Table, Target
@@ -44,10 +44,9 @@ def verdict(table: Table, target: Target) -> str:
         goal += f" {table.unit}"
     if value is None:
         return f"{target.who}: not measured ({goal})"
-    figure = (
-        f"{value:#.3g} x {target.against}" if target.against else f"{_digits(value)} {table.unit}"
-    )
-    return f"{target.who}: {figure} ({goal}): {'met' if target.met_by(value) else 'missed'}"
+    figure = _figure(value, target)
+    what = f"x {target.against}" if target.against else table.unit
+    return f"{target.who}: {figure} {what} ({goal}): {_met(value, target)}"
 
 
 def in_readme(document: dict[str, Any]) -> str:
@@ -81,7 +80,8 @@ def _ratio_cell(table: Table, who: str) -> str:
         return "–"
     if who == table.against:
         return f"1 ({1e3 * table.quartiles(who).median:.1f} ms)"
-    text = f"{table.ratio(who, table.against).median:.2f}"
+    bounds = [target.bound for target in table.targets if target.who == who]
+    text = _apart(table.ratio(who, table.against).median, bounds, ".{}f", 2)
     return f"**{text}**" if who == "normscope" else text
 
 
@@ -90,8 +90,9 @@ def _goal_cell(table: Table) -> str:
     cells = []
     for target in table.targets:
         value = table.measured(target)
-        met = value is not None and target.met_by(value)
-        cells.append(f"≤ {target.bound:.2f}{'' if met else ', missed'}")
+        met = "not measured" if value is None else _met(value, target)
+        bound = f"{target.bound:.2f}"
+        cells.append(f"≤ {bound if float(bound) == target.bound else target.bound}, {met}")
     return ", ".join(cells) or "–"
 
 
@@ -103,12 +104,13 @@ def _others(tables: Iterable[Table]) -> str:
             value = table.measured(target)
             if value is None:
                 continue
-            figure = f"{value:#.3g} × {target.against}" if target.against else _digits(value)
+            what = f"× {target.against}" if target.against else table.unit
             unit = "×" if target.against else table.unit
             bound = f"{'≥' if target.at_least else '≤'} {target.bound:g} {unit}"
-            figure += "" if target.against else f" {table.unit}"
-            missed = "" if target.met_by(value) else ", missed"
-            rows.append(f"| {table.title}: {target.who} | {figure} | {bound}{missed} |")
+            measured = f"{_figure(value, target)} {what}"
+            rows.append(
+                f"| {table.title}: {target.who} | {measured} | {bound}, {_met(value, target)} |"
+            )
     return "\n".join(rows)
 
 
@@ -137,6 +139,29 @@ def _scale(table: Table) -> tuple[float, str]:
     smallest = min((table.quartiles(who).median for who in table.samples), default=1.0)
     scales = SCALES.get(table.unit, ((1.0, table.unit),))
     return next((scale for scale in scales if smallest >= scale[0]), scales[-1])
+
+
+def _met(value: float, target: Target) -> str:
+    return "met" if target.met_by(value) else "missed"
+
+
+def _figure(value: float, target: Target) -> str:
+    """What was measured, so that it can be told from the target's bound."""
+    if target.against is None and abs(value) >= 100:
+        return _apart(value, [target.bound], ".{}f", 0)
+    return _apart(value, [target.bound], "#.{}g" if target.against else ".{}g", 3)
+
+
+def _apart(value: float, bounds: Collection[float], form: str, digits: int) -> str:
+    """`value` in so many digits, and in more where it would read as a bound that it is not.
+
+    >>> _apart(1.104, [1.1], ".{}f", 2), _apart(1.1, [1.1], ".{}f", 2)
+    ('1.104', '1.10')
+    """
+    text = format(value, form.format(digits))
+    if value not in bounds and float(text) in bounds:
+        return _apart(value, bounds, form, digits + 1)
+    return text
 
 
 def _digits(value: float) -> str:

@@ -87,9 +87,40 @@ def test_the_readme_has_machine_date_and_every_ratio() -> None:
     text = in_readme({"sections": {"training": recorded(DRIFTING)}})
     assert "| floor | 1 (2000.0 ms) |" in text
     assert "| **normscope** | **1.10** |" in text
-    assert "| its target | ≤ 1.10 |" in text  # 1.105, in two digits
+    assert "| its target | ≤ 1.105, met |" in text
     assert "| peer | 2.00 |" in text
     assert "2026-01-02 on A CPU, 2 cores, with torch 2.13" in text
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown", "said"),
+    [
+        (1.104, "1.104", "missed"),
+        (1.096, "1.096", "met"),
+        (1.1, "1.10", "met"),
+        (1.2, "1.20", "missed"),
+    ],
+)
+def test_a_figure_that_rounds_to_its_bound_is_shown_apart_from_it(
+    measured: float, shown: str, said: str
+) -> None:
+    target = Target("normscope", 1.1, "floor")
+    table = Table(
+        "A", "s", {"floor": [1.0], "normscope": [measured]}, against="floor", targets=(target,)
+    )
+    steps = in_readme({"sections": {"training": recorded(table)}})
+    assert f"| **normscope** | **{shown}** |\n| its target | ≤ 1.10, {said} |" in steps
+    others = in_readme({"sections": {"whole-run": recorded(table)}})
+    assert f"| A: normscope | {shown} × floor | ≤ 1.1 ×, {said} |" in others
+    assert verdict(table, target) == f"normscope: {shown} x floor (target: at most 1.1): {said}"
+
+
+def test_seconds_and_counts_are_told_from_their_bounds_too() -> None:
+    for measured, shown in ((10.04, "10.04 s"), (100.4, "100.4 s"), (0.0, "0 s"), (9.0, "9 s")):
+        table = Table(
+            "A", "s", {"a": [measured]}, targets=(Target("a", 100 if measured > 50 else 10),)
+        )
+        assert f"| A: a | {shown} | ≤" in in_readme({"sections": {"cuda": recorded(table)}})
 
 
 def test_the_readme_says_what_was_missed_and_what_was_measured_elsewhere() -> None:
@@ -128,7 +159,9 @@ def test_the_command_measures_what_it_is_asked_to(
     assert asked[0].threads == [1]
     assert asked[0].steps == 30
     assert asked[0].python["jax"] == sys.executable
-    assert "What it is." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "What it is." in printed
+    assert "\nwith" not in printed  # no peer was measured
     kept = json.loads(target.read_text())["sections"]["training"]["tables"][0]
     assert Table.from_json(kept) == DRIFTING
 
