@@ -9,4 +9,7 @@ from normscope.nn._mlp import NormalizedLayer as NormalizedLayer
 from normscope.nn._mlp import ScaledLinear as ScaledLinear
 from normscope.nn._mlp import plain_linear as plain_linear
 from normscope.nn._population import set_population_statistics as set_population_statistics
+from normscope.nn._population_by_passes import (
+    set_population_statistics_by_passes as set_population_statistics_by_passes,
+)
 from normscope.nn._products import fast_linear as fast_linear
