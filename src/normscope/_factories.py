@@ -101,7 +101,7 @@ def told(problem: BaseException, function: object = None) -> str:
         'ValueError: no width'
     """
     message = " ".join(str(problem).split())[:300].rstrip(".")
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
     lines = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename == file]
     where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
     return f"{type(problem).__name__}: {message}{where}" if message else type(problem).__name__

@@ -15,6 +15,7 @@ from torch import Tensor
 
 AnyFloats = Float[Tensor, "..."]
 PerChannel = Float[Tensor, "channels"]
+Inputs = Float[Tensor, "batch ..."]
 Batch = Float[Tensor, "batch features"]
 Sums = Float[Tensor, "batch units"]
 Logits = Float[Tensor, "batch classes"]

@@ -6,7 +6,7 @@ itself SIGKILL at its moment: no handler runs, nothing is flushed. Standard outp
 document: the reference's digest, and for every moment how the child died and what the resumed
 training ended in.
 
-Run by `test_survival.py`: ``python kill_driver.py FOLDER DATA.npz MOMENTS|all``.
+Run by `test_survival.py`: ``python kill_driver.py FOLDER DATA.npz MOMENTS|all [RECIPE.toml]``.
 """
 
 import hashlib
@@ -81,22 +81,22 @@ def in_a_child(work: Callable[[], str]) -> tuple[int, str]:
     return os.waitpid(child, 0)[1], text
 
 
-def whole(folder: Path, data: Path) -> str:
+def whole(recipe: Recipe, folder: Path, data: Path) -> str:
     """Train without a kill; how many moments that has, and the digest."""
     moments = Moments(folder, None)
-    result = train(RECIPE, data, out=folder, observers=[moments])
+    result = train(recipe, data, out=folder, observers=[moments])
     return f"{moments.count} {digest(result.network)}"
 
 
-def killed(folder: Path, data: Path, moment: int) -> str:
-    train(RECIPE, data, out=folder, observers=[Moments(folder, moment)])
+def killed(recipe: Recipe, folder: Path, data: Path, moment: int) -> str:
+    train(recipe, data, out=folder, observers=[Moments(folder, moment)])
     return "survived"
 
 
-def taken_up(folder: Path, data: Path) -> str:
+def taken_up(recipe: Recipe, folder: Path, data: Path) -> str:
     """What a person does next: resume what is there, or begin again where nothing is."""
     if not (folder / "run.json").exists():
-        return digest(train(RECIPE, data, out=folder).network)
+        return digest(train(recipe, data, out=folder).network)
     if Run.load(folder).status == "complete":
         from normscope.training import load
 
@@ -104,13 +104,13 @@ def taken_up(folder: Path, data: Path) -> str:
     return digest(resume(folder, data).network)
 
 
-def main(folder: Path, data: Path, how_many: str) -> None:
+def main(folder: Path, data: Path, how_many: str, recipe: Recipe = RECIPE) -> None:
     torch.set_num_threads(1)
     # Training imports these when it first needs them: here once, not in every child anew.
     importlib.import_module("torch._dynamo")
     if importlib.util.find_spec("tensorboard"):
         importlib.import_module("torch.utils.tensorboard")
-    _, text = in_a_child(lambda: whole(folder / "reference", data))
+    _, text = in_a_child(lambda: whole(recipe, folder / "reference", data))
     total, reference = int(text.split()[0]), text.split()[1]
     moments = list(range(1, total + 1))
     if how_many != "all":
@@ -118,8 +118,8 @@ def main(folder: Path, data: Path, how_many: str) -> None:
     outcomes = []
     for moment in moments:
         run = folder / f"killed-{moment}"
-        status, _ = in_a_child(lambda run=run, moment=moment: killed(run, data, moment))
-        _, ended_in = in_a_child(lambda run=run: taken_up(run, data))
+        status, _ = in_a_child(lambda run=run, moment=moment: killed(recipe, run, data, moment))
+        _, ended_in = in_a_child(lambda run=run: taken_up(recipe, run, data))
         outcomes.append(
             {
                 "moment": moment,
@@ -131,4 +131,5 @@ def main(folder: Path, data: Path, how_many: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    recipes = map(Path, sys.argv[4:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], *map(Recipe.from_toml, recipes))

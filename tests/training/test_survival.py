@@ -17,9 +17,9 @@ from tests.training.test_train import SMALL, StopAfter, bits
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
 
-def kill(folder: Path, data: Path, moments: str) -> dict:
+def kill(folder: Path, data: Path, moments: str, *recipe: Path) -> dict:
     done = subprocess.run(
-        [sys.executable, str(DRIVER), str(folder), str(data), moments],
+        [sys.executable, str(DRIVER), str(folder), str(data), moments, *map(str, recipe)],
         capture_output=True,
         text=True,
         check=False,

@@ -110,7 +110,7 @@ def one_diverges(monkeypatch: pytest.MonkeyPatch) -> None:
             network.layers[0].linear.weight.data[0, 0] = torch.nan
         return network
 
-    monkeypatch.setattr("normscope.training._train.build_network", build)
+    monkeypatch.setattr("normscope.training._network.build_network", build)
 
 
 @pytest.mark.parametrize(

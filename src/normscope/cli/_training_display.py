@@ -1,5 +1,6 @@
 """What a person sees while a network trains, and at the end."""
 
+import math
 from shlex import quote
 
 from rich.console import Console
@@ -41,10 +42,8 @@ class TrainingDisplay:
         recipe = run.recipe
         self._epochs = recipe.epochs
         self._steps = steps_per_epoch
-        height, width = run.data.image_size
-        widths = " → ".join(map(str, [height * width, *recipe.hidden, len(run.data.classes)]))
         self._console.print(
-            f"{widths}, norm {recipe.norm}, weights {recipe.weights}\n"
+            f"{_network(run)}\n"
             f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}, seed {recipe.seed}, "
             f"{run.environment.device}, threads {run.environment.threads}",
         )
@@ -76,6 +75,16 @@ class TrainingDisplay:
         self._progress.stop()
 
 
+def _network(run: Run) -> str:
+    """What is trained, in a line."""
+    recipe, size, classes = run.recipe, run.data.image_size, len(run.data.classes)
+    if recipe.model is None:
+        widths = " → ".join(map(str, [math.prod(size), *recipe.hidden, classes]))
+        return f"{widths}, norm {recipe.norm}, weights {recipe.weights}"
+    options = ", ".join(f"{name}={value}" for name, value in recipe.model_options.items())
+    return f"{' x '.join(map(str, size))} → {recipe.model}({options}) → {classes}"
+
+
 _HEADER = "epoch   train loss   train acc   valid loss   valid acc       rate   seconds"
 
 
@@ -101,9 +110,9 @@ def say_data(dataset: Dataset) -> None:
         _console.say(f"note: {note}", style="dim")
 
 
-def say_scores(scores: TestScores, *, norm: str) -> None:
+def say_scores(scores: TestScores) -> None:
     """The three test figures side by side, each with what it means."""
-    if norm != "batch":
+    if scores.running == scores.population == scores.batch:
         _console.say(
             f"\ntest accuracy {scores.running.accuracy:.2f} %, loss {scores.running.loss:.4f} "
             "(no batch norm: there are no statistics to choose)"
@@ -127,7 +136,7 @@ def say_scores(scores: TestScores, *, norm: str) -> None:
 def say_result(run: Run, folder: str) -> None:
     """The final test, and where to go from here."""
     if run.test:
-        say_scores(run.test, norm=run.recipe.norm)
+        say_scores(run.test)
     seconds = sum(record.seconds for record in run.epochs)
     path = quote(folder)
     _console.say(

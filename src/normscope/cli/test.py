@@ -37,4 +37,4 @@ def test(
             f"{', '.join(dataset.classes)}; they are matched by their order.",
             style="dim",
         )
-    say_scores(scores, norm=record.recipe.norm)
+    say_scores(scores)

@@ -52,8 +52,8 @@ class DataRecord(Record):
     """SHA-256 over all arrays: a resumed run refuses other data."""
     classes: tuple[str, ...] = Field(strict=False)
     """What each label stands for, in label order."""
-    image_size: tuple[Count, Count] = Field(strict=False)
-    """Height and width, in pixels."""
+    image_size: tuple[Count, ...] = Field(strict=False, min_length=1)
+    """Shape of one row of the inputs: height and width in pixels, where it is a grey picture."""
     train_rows: Count
     """Images that the network learned from."""
     valid_rows: Count
@@ -63,7 +63,16 @@ class DataRecord(Record):
     notes: tuple[str, ...] = Field((), strict=False)
     """How the data were read, where a choice was made."""
     framing: dict[str, float | bool]
-    """How the glyphs sit in the training images, for `predict` to frame a picture alike."""
+    """How the glyphs sit in the training images, for `predict` to frame a picture alike; empty
+    where the rows are no grey pictures."""
+
+    @property
+    def picture_size(self) -> tuple[int, int] | None:
+        """Height and width where the rows are grey pictures, of one channel or of no such axis."""
+        shape = self.image_size
+        if len(shape) == 3 and shape[0] == 1:
+            shape = shape[1:]
+        return (shape[0], shape[1]) if len(shape) == 2 else None
 
 
 class EpochRecord(Record):

@@ -22,10 +22,9 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from normscope._errors import RunFolderError
-from normscope.nn import MLP
 from normscope.records import EpochRecord, Record
 from normscope.training._state import TrainingState
 
@@ -86,7 +85,7 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_network_tensors(checkpoint: Path, network: MLP) -> None:
+def load_network_tensors(checkpoint: Path, network: nn.Module) -> None:
     """Fill a network of the same recipe with a checkpoint's weights and buffers.
 
     Raises:
@@ -146,19 +145,30 @@ def _training_tensors(state: TrainingState) -> dict[str, Tensor]:
 def _fill_optimizer(state: TrainingState, tensors: dict[str, Tensor]) -> None:
     """Give Adam the moments that `_training_tensors` named, if it had made a step."""
     optimizer_state: dict[str, Any] = state.optimizer.state_dict()
-    names = [name for name, _ in state.network.named_parameters()]
     slots = ("step", "exp_avg", "exp_avg_sq")
-    if any(key.startswith("adam.") for key in tensors):
-        optimizer_state["state"] = {
-            index: {slot: tensors[f"adam.{slot}.{name}"] for slot in slots}
-            for index, name in enumerate(names)
-        }
+    # Before the first step Adam has nothing, and never of a parameter that gets no gradient.
+    optimizer_state["state"] = {
+        index: {slot: tensors[f"adam.{slot}.{name}"] for slot in slots}
+        for index, (name, _) in enumerate(state.network.named_parameters())
+        if f"adam.step.{name}" in tensors
+    }
     state.optimizer.load_state_dict(optimizer_state)
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU and laid out plainly, as safetensors wants them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """On the CPU and laid out plainly, each in memory of its own, as safetensors wants them.
+
+    Tied weights share theirs: they are written twice, and are tied again when they are loaded.
+    """
+    taken: set[int] = set()
+    plain = {}
+    for name, tensor in tensors.items():
+        plain[name] = tensor.detach().cpu().contiguous()
+        memory = plain[name].untyped_storage().data_ptr()
+        if memory in taken:
+            plain[name] = plain[name].clone()
+        taken.add(memory)
+    return plain
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from normscope._shapes import Batch, ClassIndices
+from normscope._shapes import ClassIndices, Inputs
 from normscope.training._captured import Step
 
 
@@ -29,7 +29,7 @@ class FlushingStep:
     def __init__(self, step: Step) -> None:
         self._step = step
 
-    def __call__(self, images: Batch, labels: ClassIndices) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Inputs, labels: ClassIndices) -> tuple[Tensor, Tensor]:
         """Make one step."""
         before = flushes_denormals()
         torch.set_flush_denormal(True)

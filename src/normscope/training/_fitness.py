@@ -3,13 +3,15 @@
 from normscope._errors import DataError, RecipeError
 from normscope.data import Dataset
 from normscope.records import Recipe, Run
+from normscope.training._own_model import refuse_wrong_arguments
 
 
 def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse a recipe that the data cannot serve.
 
     Raises:
-        RecipeError: if a batch is larger than the training set.
+        RecipeError: if a batch is larger than the training set, or the function of a model of
+            somebody's own cannot be called.
         DataError: if the test set is too small for the batch statistics that it is tested with.
     """
     rows = len(dataset.train)
@@ -19,7 +21,10 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
             f"Use --batch-size {rows} or less."
         )
         raise RecipeError(msg)
-    if recipe.norm == "batch" and len(dataset.test) == 1:
+    if recipe.model is not None:
+        shape = dataset.train.images.shape[1:]
+        refuse_wrong_arguments(recipe, shape=shape, classes=len(dataset.classes))
+    elif recipe.norm == "batch" and len(dataset.test) == 1:
         msg = (
             f"{dataset.source}: the test set has one row, which has no batch statistics. Put at "
             "least two rows there."
@@ -35,12 +40,16 @@ def refuse_other_kind(run: Run, dataset: Dataset) -> None:
     """
     size = dataset.train.images.shape[1:]
     if size != run.data.image_size or len(dataset.classes) != len(run.data.classes):
-        height, width = run.data.image_size
         msg = (
-            f"{dataset.source}: images of {size[0]} x {size[1]} in {len(dataset.classes)} classes, "
-            f"but the run's network takes {height} x {width} in {len(run.data.classes)}."
+            f"{dataset.source}: images of {_by(size)} in {len(dataset.classes)} classes, but the "
+            f"run's network takes {_by(run.data.image_size)} in {len(run.data.classes)}."
         )
         raise DataError(msg)
+
+
+def _by(size: tuple[int, ...]) -> str:
+    """``28 x 28``."""
+    return " x ".join(map(str, size))
 
 
 def refuse_other_data(run: Run, dataset: Dataset, found: str) -> None:

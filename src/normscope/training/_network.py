@@ -1,5 +1,6 @@
 """From a recipe to a network and its optimizer."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +10,24 @@ from torch import nn
 
 from normscope._errors import RecipeError
 from normscope.nn import MLP, BatchNorm
-from normscope.records import Recipe
+from normscope.records import DataRecord, Recipe
+from normscope.training._own_model import build_own_network
+
+
+def network_for(recipe: Recipe, data: DataRecord) -> nn.Module:
+    """The recipe's network for such data, freshly drawn from its seed, on the CPU.
+
+    Raises:
+        RecipeError: if it is a model of somebody's own, and cannot be built.
+    """
+    shape, classes = data.image_size, len(data.classes)
+    if recipe.model is None:
+        return build_network(recipe, inputs=math.prod(shape), classes=classes)
+    return build_own_network(recipe, shape=shape, classes=classes)
 
 
 def build_network(recipe: Recipe, *, inputs: int, classes: int) -> MLP:
-    """The recipe's network, freshly drawn from its seed, on the CPU.
+    """The built-in network by a recipe, freshly drawn from its seed, on the CPU.
 
     Example:
         >>> network = build_network(Recipe(hidden=(20,)), inputs=784, classes=10)
@@ -42,7 +56,7 @@ class LeanAdam(torch.optim.Adam):
     )
 
 
-def build_optimizer(network: MLP, recipe: Recipe) -> torch.optim.Adam:
+def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Adam:
     """Adam over all parameters, as one fused pass; on a GPU, one that a CUDA graph can hold."""
     device = next(network.parameters()).device
     if device.type != "cuda":
@@ -77,8 +91,8 @@ def memory_errors() -> Iterator[None]:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
         msg = (
-            "hidden, batch_size: there is not enough memory for this network "
-            f"({' '.join(str(error).split())[:120]}). Use smaller ones."
+            "The network and its batches: there is not enough memory for this network "
+            f"({' '.join(str(error).split())[:120]}). Use a smaller network or batch_size."
         )
         raise RecipeError(msg) from error
 

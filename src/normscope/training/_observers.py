@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from normscope._shapes import Batch, ClassIndices
-from normscope.nn import MLP
+from normscope._shapes import ClassIndices, Inputs
 from normscope.records import EpochRecord, Run
 
 
@@ -23,7 +22,7 @@ class StartView:
     """
 
     steps: int
-    network: MLP
+    network: nn.Module
     folder: Path | None
 
 
@@ -37,16 +36,16 @@ class StepView:
         network: after the update. How its steps are made was settled before: a hook that is
             registered on it now is not called by them.
         optimizer: after the update; the gradients of the step are still there.
-        images: the step's rows.
+        images: the step's rows, in the shape that the data have.
         labels: their classes.
         loss: mean cross-entropy before the update, a scalar on the network's device.
     """
 
     epoch: int
     step: int
-    network: MLP
+    network: nn.Module
     optimizer: torch.optim.Optimizer
-    images: Batch
+    images: Inputs
     labels: ClassIndices
     loss: Tensor
 

@@ -44,12 +44,15 @@ class Reader:
         path: the run folder.
 
     Raises:
-        RunFolderError: if there is no run, or no checkpoint that can be read.
+        RunFolderError: if there is no run, or no checkpoint that can be read, or the run's inputs
+            are no grey pictures.
+        RecipeError: if it is of a model of somebody's own, which cannot be built here.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.run = Run.load(path)
         self._network = RunFolder(Path(path)).load_network(self.run)
+        self._size = _picture_size(self.run, Path(path))
         self._framing = _framing(self.run, Path(path))
 
     @torch.no_grad()
@@ -59,10 +62,10 @@ class Reader:
         Raises:
             InputError: if the picture cannot be read, or shows one tone only.
         """
-        size = self.run.data.image_size
-        framed = np.stack([self._framing.frame(ink, size) for ink in read_picture(image)])
+        framed = np.stack([self._framing.frame(ink, self._size) for ink in read_picture(image)])
+        inputs = torch.from_numpy(framed).view(-1, *self.run.data.image_size)
         with cpu_threads(self.run.recipe.threads):
-            shares = self._network(torch.from_numpy(framed)).softmax(dim=1)
+            shares = self._network(inputs).softmax(dim=1)
         surest = shares[shares.max(dim=1).values.argmax()].tolist()
         ranked = sorted(zip(self.run.data.classes, surest, strict=True), key=lambda pair: -pair[1])
         return Prediction(Path(image), dict(ranked))
@@ -72,12 +75,30 @@ def predict_run(path: str | Path, images: str | Path | Iterable[str | Path]) -> 
     """Read one picture or several with the network of a run folder; see `Reader`.
 
     Raises:
-        RunFolderError: if there is no run, or no checkpoint that can be read.
+        RunFolderError: if there is no run, or no checkpoint that can be read, or the run's inputs
+            are no grey pictures.
+        RecipeError: if it is of a model of somebody's own, which cannot be built here.
         InputError: if a picture cannot be read.
     """
     reader = Reader(path)
     several = [images] if isinstance(images, str | Path) else images
     return [reader.read(image) for image in several]
+
+
+def _picture_size(run: Run, path: Path) -> tuple[int, int]:
+    """Height and width of the run's pictures.
+
+    Raises:
+        RunFolderError: if its inputs are no grey pictures.
+    """
+    if run.data.picture_size is None:
+        shape = " x ".join(map(str, run.data.image_size))
+        msg = (
+            f"{path}: this run's inputs have the shape {shape}; only grey pictures can be read "
+            "from files. Call the network yourself: normscope.load(RUN)(inputs)."
+        )
+        raise RunFolderError(msg)
+    return run.data.picture_size
 
 
 def _framing(run: Run, path: Path) -> Framing:

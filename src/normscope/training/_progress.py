@@ -76,7 +76,7 @@ class Progress:
         kept = f" The last good checkpoint, {self._kept}, is kept." if self._kept else ""
         where = f" The record is in {self._folder.path}." if self._folder else ""
         advice = [f"a smaller --learning-rate (it was {recipe.learning_rate:g})"]
-        if recipe.norm != "none":
+        if recipe.norm != "none" and recipe.model is None:
             advice.append(f"a larger --eps (it was {recipe.eps:g})")
         if recipe.weights == "plain":
             advice.append("--weights scaled")

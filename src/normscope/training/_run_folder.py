@@ -7,9 +7,9 @@ from pathlib import Path
 from shlex import quote
 
 from filelock import FileLock, Timeout
+from torch import nn
 
 from normscope._errors import RunFolderError
-from normscope.nn import MLP
 from normscope.records import Recipe, Run, storage_errors, strays, write_atomically
 from normscope.training._checkpoints import (
     checkpoints,
@@ -18,7 +18,7 @@ from normscope.training._checkpoints import (
     save_checkpoint,
     sweep,
 )
-from normscope.training._network import build_network, memory_errors
+from normscope.training._network import memory_errors, network_for
 from normscope.training._state import TrainingState
 
 _RECORD, _RECIPE, _LOCK = "run.json", "recipe.toml", ".lock"
@@ -124,11 +124,12 @@ class RunFolder:
         if found := checkpoints(self._checkpoints):
             load_state(found[-1], state)
 
-    def load_network(self, run: Run) -> MLP:
+    def load_network(self, run: Run) -> nn.Module:
         """The network of the newest checkpoint, on the CPU, in eval mode.
 
         Raises:
             RunFolderError: if there is no checkpoint yet, or it is damaged or does not fit.
+            RecipeError: if it is of a model of somebody's own, which cannot be built here.
         """
         found = checkpoints(self._checkpoints)
         if not found:
@@ -137,11 +138,8 @@ class RunFolder:
                 f"`normscope train --resume {self}`."
             )
             raise RunFolderError(msg)
-        height, width = run.data.image_size
         with memory_errors():
-            network = build_network(
-                run.recipe, inputs=height * width, classes=len(run.data.classes)
-            )
+            network = network_for(run.recipe, run.data)
         load_network_tensors(found[-1], network)
         return network.eval()
 
@@ -179,10 +177,11 @@ def _made(path: Path) -> bool:
     return True
 
 
-def load(path: str | Path) -> MLP:
+def load(path: str | Path) -> nn.Module:
     """Load the network of a run folder, on the CPU, in eval mode.
 
     Raises:
         RunFolderError: if `path` holds no run, or no checkpoint that can be read.
+        RecipeError: if it is of a model of somebody's own, which cannot be built here.
     """
     return RunFolder(Path(path)).load_network(Run.load(path))

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from normscope.nn import MLP
+from normscope.anatomy import batch_norm_layers
 from normscope.records import EpochRecord
 
 
@@ -24,7 +24,7 @@ class TrainingState:
         seconds: wall time spent in the unfinished epoch.
     """
 
-    network: MLP
+    network: nn.Module
     optimizer: torch.optim.Adam
     losses: Tensor
     correct: Tensor
@@ -34,7 +34,7 @@ class TrainingState:
 
     @classmethod
     def fresh(
-        cls, network: MLP, optimizer: torch.optim.Adam, *, steps: int, device: torch.device
+        cls, network: nn.Module, optimizer: torch.optim.Adam, *, steps: int, device: torch.device
     ) -> "TrainingState":
         """The state before the first step of a training with `steps` steps per epoch."""
         return cls(
@@ -55,8 +55,10 @@ class TrainingState:
         return len(self.losses)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights, buffers and Adam's moments, by name: what has to be finite to be saved."""
-        yield from self.network.state_dict().items()
+        """Weights, batch norms' buffers and Adam's moments: what has to be finite to be saved."""
+        yield from self.network.named_parameters()
+        for path, norm in batch_norm_layers(self.network).items():
+            yield from ((f"{path}.{name}", buffer) for name, buffer in norm.named_buffers())
         for name, parameter in self.network.named_parameters():
             for slot, value in self.optimizer.state[parameter].items():
                 yield f"Adam's {slot} of {name}", value

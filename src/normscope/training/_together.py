@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from normscope._errors import DivergenceError, NormscopeError, RunFolderError, StorageError
 from normscope.data import Dataset
+from normscope.nn import MLP
 from normscope.records import DataRecord, Recipe, Run, Score
 from normscope.training._environment import cpu_threads, environment
 from normscope.training._evaluation import Rows, evaluate, test_scores
@@ -197,7 +198,9 @@ class _Program:
         self._states = states
         rows, networks = self._recipe.batch_size, len(states)
         step = WrittenOutStep(
-            [state.network for state in states], [state.optimizer for state in states], rows
+            [_built_in(state.network) for state in states],
+            [state.optimizer for state in states],
+            rows,
         )
 
         def apart(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +209,7 @@ class _Program:
         self._step = hastened(apart, on_gpu=self._device.type == "cuda")
         # One place for all batches: a graph reads them where it was recorded.
         self._batch = Rows(
-            train.images.new_empty(rows * networks, train.images.shape[1]),
+            train.images.new_empty(rows * networks, *train.images.shape[1:]),
             train.labels.new_empty(rows * networks),
         )
         self._losses = torch.stack([state.losses for state in states])
@@ -234,6 +237,12 @@ class _Program:
         for training in going:
             training.state.step = step
         return step == steps
+
+
+def _built_in(network: nn.Module) -> MLP:
+    """The network, which is of the one kind whose steps are written out."""
+    assert isinstance(network, MLP)
+    return network
 
 
 def _begun(path: Path, recipe: Recipe, record: DataRecord, stack: ExitStack) -> Training:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 
+from torch import nn
+
 from normscope._errors import DivergenceError, RunFolderError
 from normscope.data import Dataset, Framing, fingerprint
 from normscope.data import load as load_data
@@ -16,9 +18,10 @@ from normscope.training._evaluation import Rows, test_scores
 from normscope.training._fitness import refuse_misfit, refuse_other_data, refuse_other_kind
 from normscope.training._interrupts import stop_requests
 from normscope.training._loop import fit
-from normscope.training._network import build_network, build_optimizer, memory_errors
+from normscope.training._network import build_optimizer, memory_errors, network_for
 from normscope.training._observers import Observer, StartObserver, StartView
 from normscope.training._progress import Progress
+from normscope.training._random_state import Shielded, own_random_state
 from normscope.training._run_folder import RunFolder, numbered
 from normscope.training._state import TrainingState
 from normscope.training._tensorboard import TensorBoardObserver, tensorboard_is_installed
@@ -34,7 +37,7 @@ class TrainResult:
         folder: where it was saved; None if it was not.
     """
 
-    network: MLP
+    network: nn.Module
     run: Run
     folder: Path | None
 
@@ -51,18 +54,18 @@ def dataset_of(recipe: Recipe, source: str | Path | None = None) -> Dataset:
 
 def data_record(dataset: Dataset) -> DataRecord:
     """What the record keeps of the data."""
-    height, width = dataset.train.images.shape[1:]
+    pictures = dataset.train.pictures
     return DataRecord(
         name=dataset.name,
         source=dataset.source,
         fingerprint=fingerprint(dataset),
         classes=dataset.classes,
-        image_size=(height, width),
+        image_size=dataset.train.images.shape[1:],
         train_rows=len(dataset.train),
         valid_rows=len(dataset.valid),
         test_rows=len(dataset.test),
         notes=dataset.notes,
-        framing=asdict(Framing.of(dataset.train.images)),
+        framing={} if pictures is None else asdict(Framing.of(pictures)),
     )
 
 
@@ -255,6 +258,7 @@ def _go_on(
             # Without a folder there is nothing to save to, and Ctrl-C is Python's own.
             stop = stack.enter_context(stop_requests()) if folder else _never
         stack.enter_context(memory_errors())
+        stack.enter_context(own_random_state(run.recipe.seed, device))
         progress.take_up(environment(device))
         train_rows, valid, test = (
             Rows.of(split, device) for split in (dataset.train, dataset.valid, dataset.test)
@@ -288,7 +292,9 @@ def looking_on(
     stack: ExitStack,
 ) -> list[Observer]:
     """`observers` and TensorBoard's, told of the start now, and of the end when `stack` closes."""
-    everyone = [*observers, *_tensorboard(folder)]
+    everyone: list[Observer] = [*observers, *_tensorboard(folder)]
+    if not isinstance(state.network, MLP):  # which draws nothing
+        everyone = [Shielded(observer, state.losses.device) for observer in everyone]
     steps = len(state.epochs) * state.steps_per_epoch + state.step
     view = StartView(steps, state.network, folder.path if folder else None)
     for observer in everyone:
@@ -317,11 +323,8 @@ def _new_run(recipe: Recipe, record: DataRecord) -> Run:
 def _fresh_state(run: Run) -> TrainingState:
     """The state before the first step, from the recipe and its seed alone."""
     device = choose_device(run.recipe.device)
-    height, width = run.data.image_size
     with memory_errors():
-        network = build_network(
-            run.recipe, inputs=height * width, classes=len(run.data.classes)
-        ).to(device)
+        network = network_for(run.recipe, run.data).to(device)
         return TrainingState.fresh(
             network,
             build_optimizer(network, run.recipe),
