@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 from normscope._errors import InputError
 from normscope.records import Recipe, Run
@@ -47,15 +48,18 @@ def trains_together(recipe: Recipe) -> bool:
     On a CPU they are not: processes of one thread each keep its cores busy, and every run's bits
     are those of a training of its own.
     """
-    return recipe.norm != "layer" and choose_device(recipe.device).type != "cpu"
+    written_out = recipe.model is None and recipe.norm != "layer"
+    return written_out and choose_device(recipe.device).type != "cpu"
 
 
 def work_left(task: Task, begun: Run | None) -> int:
     """How much there is to compute: epochs times rows times weights.
 
+    Of a model of somebody's own the weights are not known; it counts as one layer.
+
     The longest run begins first; begun last, it would leave the other cores idle at the end.
     """
-    height, width = task.record.image_size
-    widths = [height * width, *task.recipe.hidden, len(task.record.classes)]
+    hidden = task.recipe.hidden if task.recipe.model is None else ()
+    widths = [prod(task.record.image_size), *hidden, len(task.record.classes)]
     epochs = task.recipe.epochs - (len(begun.epochs) if begun else 0)
     return epochs * task.record.train_rows * sum(a * b for a, b in pairwise(widths))

@@ -53,13 +53,21 @@ def _refuse_what_is_no_recipe(recipes: Sequence[object]) -> None:
 
 
 def _names(recipes: Sequence[Recipe]) -> list[str]:
-    """Each recipe's name, from the fields in which not all are the same."""
-    differing = [
-        field
-        for field in Recipe.model_fields
-        if field != "seed" and len({getattr(recipe, field) for recipe in recipes}) > 1
+    """Each recipe's name, from the settings in which not all are the same."""
+    settings = [_settings(recipe) for recipe in recipes]
+    known = dict.fromkeys(name for each in settings for name in each if name != "seed")
+    differing = [name for name in known if len({each.get(name) for each in settings}) > 1]
+    return [
+        name_of({name: each[name] for name in [*differing, "seed"] if name in each})
+        for each in settings
     ]
-    return [name_of({field: getattr(r, field) for field in [*differing, "seed"]}) for r in recipes]
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """All fields of a recipe, and its model's options, by name."""
+    fields = dict(recipe)
+    options: dict[str, Any] = fields.pop("model_options")
+    return fields | options
 
 
 def name_of(settings: Mapping[str, Any]) -> str:

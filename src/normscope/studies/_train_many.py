@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from torch import nn
+
 from normscope.data import Dataset
-from normscope.nn import MLP
 from normscope.records import Recipe, Run
 from normscope.studies._crew import crew_size
 from normscope.studies._messages import RunProgress
@@ -30,7 +31,7 @@ class StudyRun:
     folder: Path
 
     @cached_property
-    def network(self) -> MLP:
+    def network(self) -> nn.Module:
         """The newest checkpoint's network, on the CPU, in eval mode; read when first asked for.
 
         Raises:
