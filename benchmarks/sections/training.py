@@ -54,6 +54,7 @@ SECTION = Section(
     "One training step: gather a batch of 120 rows of 784 columns, forward, backward, Adam. The\n"
     "floor is what no step can do without: the network's matrix products, forward and both\n"
     "backward, by PyTorch's own matrix library into buffers that are made once, and one fused\n"
-    "pass of Adam over all parameters. It computes nothing useful. Ratios are taken within rounds of ten steps for each contestant.",
+    "pass of Adam over all parameters. It computes nothing useful. Ratios are taken within rounds\n"
+    "of ten steps for each contestant.",
     measure,
 )

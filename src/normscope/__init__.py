@@ -1,7 +1,7 @@
 """Train networks with batch normalization, see what it does inside them, and repair it.
 
-The door is lazy: a name is imported when it is first used, so that ``import normscope`` costs
-nothing and needs no torch.
+The door is lazy: but for the errors, a name is imported when it is first used, so that
+``import normscope`` costs nothing and needs no torch.
 
 Example:
     >>> import normscope as ns
@@ -12,10 +12,20 @@ Example:
 import importlib
 from typing import TYPE_CHECKING
 
+from normscope._errors import BatchTooSmallError as BatchTooSmallError
+from normscope._errors import DataError as DataError
+from normscope._errors import DivergenceError as DivergenceError
+from normscope._errors import InputError as InputError
+from normscope._errors import IntegerTensorError as IntegerTensorError
+from normscope._errors import NormscopeError as NormscopeError
+from normscope._errors import RecipeError as RecipeError
+from normscope._errors import RunFolderError as RunFolderError
+from normscope._errors import StorageError as StorageError
+from normscope._errors import StudyError as StudyError
+from normscope._errors import TrainingInterruptedError as TrainingInterruptedError
 from normscope._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from normscope._errors import NormscopeError as NormscopeError
     from normscope.data import Dataset as Dataset
     from normscope.data import load as load_data
     from normscope.nn import MLP as MLP
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
     from normscope.records import Study as Study
+    from normscope.studies import RunsFailedError as RunsFailedError
+    from normscope.studies import WorkerError as WorkerError
     from normscope.studies import compare as compare
     from normscope.studies import inspect_run as inspect
     from normscope.studies import train_many as train_many
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
     from normscope.training import train as train
 
 _HOMES = {
-    "NormscopeError": ("normscope._errors", "NormscopeError"),
     "Dataset": ("normscope.data", "Dataset"),
     "load_data": ("normscope.data", "load"),
     "MLP": ("normscope.nn", "MLP"),
@@ -53,17 +64,31 @@ _HOMES = {
     "test": ("normscope.training", "test_run"),
     "train": ("normscope.training", "train"),
     "train_many": ("normscope.studies", "train_many"),
+    "RunsFailedError": ("normscope.studies", "RunsFailedError"),
+    "WorkerError": ("normscope.studies", "WorkerError"),
 }
 
 __all__ = [
     "MLP",
     "BatchNorm",
+    "BatchTooSmallError",
+    "DataError",
     "Dataset",
+    "DivergenceError",
+    "InputError",
+    "IntegerTensorError",
     "NormscopeError",
     "Receipt",
     "Recipe",
+    "RecipeError",
     "Run",
+    "RunFolderError",
+    "RunsFailedError",
+    "StorageError",
     "Study",
+    "StudyError",
+    "TrainingInterruptedError",
+    "WorkerError",
     "__version__",
     "compare",
     "fold",

@@ -64,6 +64,12 @@ def test_the_readmes_picture_is_there_and_is_the_tools() -> None:
         assert ImageChops.difference(committed, drawn).getbbox() is None
 
 
+def test_every_public_name_is_on_the_page_about_python() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    names = {name for name in normscope.__all__ if not name.startswith("_")}
+    assert names == {name for name in names if re.search(rf"\b{name}\b", page)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_what_the_pages_say_in_python_runs(page: str, tmp_path: Path) -> None:

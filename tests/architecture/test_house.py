@@ -51,6 +51,21 @@ def test_every_public_name_of_the_door_is_there_and_documented() -> None:
         assert isinstance(public, str) or public.__doc__, name
 
 
+def test_every_error_that_reaches_a_person_can_be_caught_by_a_public_name() -> None:
+    rooms = "".join(f"; import normscope.{room}" for room in sorted(ROOMS))
+    code = f"""
+import normscope{rooms}
+def below(kind):
+    return {{kind}}.union(*map(below, kind.__subclasses__()))
+print(*(kind.__name__ for kind in below(normscope.NormscopeError)))
+for kind in below(normscope.NormscopeError):
+    assert getattr(normscope, kind.__name__) is kind
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"DataError", "RunsFailedError", "WorkerError"} <= set(done.stdout.split())
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = normscope.no_such_name
