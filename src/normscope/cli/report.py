@@ -65,7 +65,7 @@ def _is_study(path: Path) -> bool:
         raise InputError(msg)
     try:
         with path.open("rb") as file:
-            return b'"design"' in file.read(_HEAD)
+            return path.suffix == ".gz" or b'"design"' in file.read(_HEAD)
     except FileNotFoundError:
         msg = f"{path}: there is no such run or study."
         raise InputError(msg) from None

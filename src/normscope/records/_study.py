@@ -1,5 +1,7 @@
 """`study.json`: what was compared, every run's raw values, and what follows from them."""
 
+import gzip
+import zlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -244,7 +246,7 @@ class Study(Record):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a ``study.json``, or the one in a study's folder.
+        """Read a ``study.json``, one compressed as ``study.json.gz``, or the one in a folder.
 
         Raises:
             StudyError: if there is none, or it is not a study of this format.
@@ -252,12 +254,13 @@ class Study(Record):
         path = Path(path)
         file = path / "study.json" if path.is_dir() else path
         try:
-            return cls.model_validate_json(file.read_bytes())
+            return cls.model_validate_json(_content(file))
         except FileNotFoundError:
             msg = f"{path}: there is no study here. Make one with `normscope compare`."
             raise StudyError(msg) from None
-        except OSError as error:
-            msg = f"{file}: the study cannot be read ({error.strerror})."
+        except (OSError, EOFError, zlib.error) as error:
+            why = getattr(error, "strerror", None) or error
+            msg = f"{file}: the study cannot be read ({why})."
             raise StudyError(msg) from None
         except RecipeError as error:
             msg = f"{file}: this version of Normscope cannot read the study ({error})"
@@ -274,3 +277,12 @@ class Study(Record):
     def save(self, path: Path) -> None:
         """Write to `path` in one step, so that a reader never sees half a file."""
         write_atomically(path, self.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _content(file: Path) -> bytes:
+    """What a file says, compressed or not."""
+    content = file.read_bytes()
+    return gzip.decompress(content) if content.startswith(_GZIP) else content
+
+
+_GZIP = b"\x1f\x8b"
