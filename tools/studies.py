@@ -1,0 +1,177 @@
+"""Train the studies that `docs/does-it-help.md` reports, and print them: `./dev studies`.
+
+With and without batch norm, on notMNIST and on MNIST, in both parametrizations, at four or five
+learning rates, ten seeds each. The data are found where ``NORMSCOPE_DATA`` points to. The runs go
+to `studies/` (stopped, the same command goes on); each study's file, with every raw value, and its
+picture to `docs/studies/`. Names of studies train those alone. `./dev studies print` prints what
+the committed files say, and `./dev studies picture` draws the pictures again.
+"""
+
+import gzip
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from normscope.records import Cell, Study
+
+ROOT = Path(__file__).resolve().parents[1]
+EVIDENCE = ROOT / "docs" / "studies"
+DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
+SETS = {"notmnist": ("notmnist/notMNIST.pickle.gz", 10), "mnist": ("mnist", 2)}
+# On the article's weights a rate acts divided by the square root of the fan-in.
+STUDIES = {
+    "notmnist-scaled": [0.002, 0.006, 0.02, 0.06, 0.2],
+    "notmnist-plain": [0.0006, 0.002, 0.006, 0.02],
+    "mnist-scaled": [0.002, 0.006, 0.02, 0.06],
+    "mnist-plain": [0.0006, 0.002, 0.006, 0.02],
+}
+TITLES = {
+    "notmnist-scaled": "notMNIST, the article's weights",
+    "notmnist-plain": "notMNIST, plain weights",
+    "mnist-scaled": "MNIST, the article's weights",
+    "mnist-plain": "MNIST, plain weights",
+}
+SEEDS = 10
+_ROOM = 32
+
+
+def train(name: str) -> None:
+    """One study, to its end; its file goes to the evidence."""
+    import normscope as ns
+    from normscope.records import write_atomically
+
+    data, weights = name.split("-")
+    source, epochs = SETS[data]
+    # The file names no folder of the machine that it was made on.
+    dataset = replace(ns.load_data(DATA / source), source=source)
+    # The article's schedule, shortened: 15 of 100 epochs at the full rate, then linearly to 0.
+    constant = max(1, epochs * 15 // 100)
+    recipe = ns.Recipe(weights=weights, epochs=epochs, constant_epochs=constant)
+    vary = {"norm": ["batch", "none"], "learning_rate": STUDIES[name]}
+    study = ns.compare(
+        vary, recipe, seeds=SEEDS, data=dataset, out=ROOT / "studies" / name, on_progress=_tell
+    )
+    EVIDENCE.mkdir(exist_ok=True)
+    content = gzip.compress(study.model_dump_json().encode(), mtime=0)
+    write_atomically(EVIDENCE / f"{name}.json.gz", content)
+
+
+def _tell(progress: object) -> None:
+    if progress.finished:  # type: ignore[attr-defined]
+        print(progress, flush=True)
+
+
+def committed() -> "dict[str, Study]":
+    """The studies whose files are there."""
+    from normscope.records import Study
+
+    files = {name: EVIDENCE / f"{name}.json.gz" for name in STUDIES}
+    return {name: Study.load(file) for name, file in files.items() if file.exists()}
+
+
+def page() -> str:
+    """What the studies say: of each a picture, a table, and the verdict."""
+    return "\n\n".join(section(name, study) for name, study in committed().items())
+
+
+def section(name: str, study: "Study") -> str:
+    """One study, as Markdown."""
+    from normscope.report import verdict
+
+    assert study.analysis is not None
+    *found, conditions = verdict(study)
+    parts = [
+        f"### {TITLES[name]}",
+        f"![Test error over the learning rate, with and without batch norm](studies/{name}.svg)",
+        table(study),
+        "\n".join(f"- {sentence}" for sentence in found),
+        f"{conditions} Every raw value: [`studies/{name}.json.gz`](studies/{name}.json.gz).",
+    ]
+    return "\n\n".join(parts)
+
+
+def table(study: "Study") -> str:
+    """Test accuracy of every arm at every rate, with its interval; the arm's best in bold."""
+    assert study.analysis is not None
+    cells = {(cell.arm, cell.learning_rate): cell for cell in study.analysis.cells}
+    arms = [arm.name for arm in study.design.arms]
+    lines = [
+        f"| learning rate | {' | '.join(arms)} |",
+        f"| --- | {' | '.join('---' for _ in arms)} |",
+    ]
+    for rate in study.design.learning_rates:
+        shown = [
+            _cell(cells[arm, rate], best=study.analysis.best_learning_rates[arm] == rate)
+            for arm in arms
+        ]
+        lines.append(f"| {rate:g} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def _cell(cell: "Cell", *, best: bool) -> str:
+    mean = cell.test_accuracy
+    value = f"**{mean.value:.2f} %**" if best else f"{mean.value:.2f} %"
+    diverged = f", {cell.diverged} of {cell.n} diverged" if cell.diverged else ""
+    return f"{value} [{mean.low:.2f}, {mean.high:.2f}]{diverged}"
+
+
+def headline() -> str:
+    """The README's sentences: the verdict on the article's own settings."""
+    from normscope.report import verdict
+
+    study = committed()["notmnist-scaled"]
+    return "\n".join(f"- {sentence}" for sentence in verdict(study))
+
+
+def draw(name: str, study: "Study") -> None:
+    """The page's own picture of accuracy over the learning rate, as a file that stands alone."""
+    from normscope.records import write_atomically
+    from normscope.report._svg import WIDE
+    from normscope.report._sweep import sweep
+    from normscope.report._theme import LIGHT
+    from normscope.report._words import Words
+
+    chart = str(sweep(study, Words("en")).panels[0].wide)
+    size = f'width="{WIDE}" style="background:{LIGHT["paper"]}" font-family="sans-serif"'
+    chart = chart.replace("<svg", f"<svg {size}", 1)
+    chart = re.sub(r'viewBox="0 0 (\d+) (\d+)"', _with_room_for_the_legend, chart)
+    for variable, colour in LIGHT.items():
+        chart = chart.replace(f"var(--{variable})", colour)
+    chart = chart.replace("</svg>", f"{_legend(study, LIGHT)}</svg>")
+    write_atomically(EVIDENCE / f"{name}.svg", chart.encode())
+
+
+def _with_room_for_the_legend(size: re.Match[str]) -> str:
+    width, height = map(int, size.groups())
+    return f'viewBox="0 {-_ROOM} {width} {height + _ROOM + 6}"'
+
+
+def _legend(study: "Study", colours: dict[str, str]) -> str:
+    """What is drawn, and the arms' marks and names, above the chart."""
+    names = [f"{mark} {arm.name}" for mark, arm in zip("●■", study.design.arms, strict=True)]
+    inks = [colours["ink"], *(colours[f"arm-{at + 1}"] for at in range(len(names)))]
+    return "".join(
+        f'<text x="{170 * at}" y="-12" font-size="14" fill="{ink}">{text}</text>'
+        for at, (text, ink) in enumerate(zip(["test accuracy, %", *names], inks, strict=True))
+    )
+
+
+def main(words: list[str]) -> int:
+    """Train, print or draw."""
+    if words not in (["print"], ["headline"], ["picture"]):
+        for name in words or STUDIES:
+            train(name)
+    if words in (["print"], ["headline"]):
+        print(page() if words == ["print"] else headline())
+        return 0
+    for name, study in committed().items():
+        draw(name, study)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
