@@ -65,6 +65,26 @@ def test_nothing_there(tmp_path: Path) -> None:
     refusal(tmp_path / "a\0b".replace("\0", "") / "b", "does not exist")
 
 
+def test_a_name_that_is_nearly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_npz(tmp_path / "notMNIST.npz", six())
+    monkeypatch.chdir(tmp_path)
+    for wrong, right in (
+        ("leters", "letters"),
+        ("notMNIS.npz", "notMNIST.npz"),
+        (tmp_path / "notmnist.npz", tmp_path / "notMNIST.npz"),
+    ):
+        with pytest.raises(DataError) as caught:
+            load(wrong)
+        assert str(caught.value) == f"{wrong} does not exist; did you mean {right}?"
+    refusal(tmp_path / "leters", "a built-in name")  # which has no folder
+
+
+@pytest.mark.parametrize("source", [3, None, np.zeros((2, 28, 28)), (1, 2)])
+def test_what_is_no_name_at_all(source: object) -> None:
+    with pytest.raises(DataError, match="The data are of type .*give a path.*or make a Dataset"):
+        load(source)
+
+
 def test_a_name_with_a_line_break_stays_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(tmp_path / "a\nb\x1b[31m")

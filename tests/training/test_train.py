@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import config
 from torch.nn import functional as F
 
 from normscope._errors import (
     DataError,
     DivergenceError,
+    InputError,
     RecipeError,
     RunFolderError,
     TrainingInterruptedError,
@@ -416,6 +418,61 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_written(
     with pytest.raises(RecipeError, match=r"batch_size is 500.*130 training rows"):
         train(SMALL.model_copy(update={"batch_size": 500}), tiny, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ("batch", r"The recipe is 'batch'; make one, such as Recipe\(norm="),
+        ({"epochs": 1}, "The recipe is {'epochs': 1}"),
+        ({}, "The recipe is {}"),
+        (Recipe, "The recipe is the class Recipe"),
+    ],
+)
+def test_what_is_no_recipe_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tiny: Dataset, tmp_path: Path, recipe: object, says: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as a user without checks of types
+    with pytest.raises(RecipeError, match=says):
+        train(recipe, tiny, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class LooksOn:
+    def on_start(self, run: object, steps_per_epoch: int) -> None: ...
+    def on_step(self, view: object) -> None: ...
+    def on_epoch(self, record: object) -> None: ...
+    def on_end(self, run: object) -> None: ...
+
+
+class LooksOnHalf:
+    on_start, on_end = LooksOn.on_start, LooksOn.on_end
+
+
+@pytest.mark.parametrize(
+    ("observers", "says"),
+    [
+        ([object()], r"observers\[0\] is of type object and lacks on_start, on_step, on_epoch, on"),
+        (
+            [LooksOn(), LooksOnHalf()],
+            r"observers\[1\] is .*Half and lacks on_step, on_epoch;",
+        ),
+        ([LooksOn], r"observers\[0\] is the class LooksOn; give an object of it, LooksOn\(\)"),
+        (LooksOn(), "observers is of type LooksOn; give a list"),
+    ],
+)
+def test_what_cannot_look_on_is_a_sentence_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, tiny: Dataset, tmp_path: Path, observers: object, says: str
+) -> None:
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+    run = tmp_path / "run"
+    recipe = Recipe(hidden=(4,), epochs=1, batch_size=20)
+    with pytest.raises(InputError, match=says):
+        train(recipe, tiny, out=run, observers=observers)
+    with pytest.raises(InputError, match=says):
+        resume(run, tiny, observers=observers)
+    assert not run.exists()
+    assert train(recipe, tiny, observers=[LooksOn()]).run.status == "complete"
 
 
 def test_a_gpu_that_is_not_there_is_refused(

@@ -1,6 +1,9 @@
 """The door: which reader a source needs."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from normscope._errors import DataError
@@ -21,6 +24,9 @@ _BUILT_IN: dict[str, Callable[[], Contents]] = {"letters": read_letters}
 
 BUILT_IN = tuple(_BUILT_IN)
 """The names of the sets that come with Normscope."""
+
+_MOST_ENTRIES = 1000
+"""How many names of a folder are compared with one that is not there."""
 
 _FORMATS = (
     "the article's pickle (.pickle, .pkl, plain or .gz), an .npz with the same keys or Keras's, "
@@ -67,6 +73,7 @@ def load(source: str | Path, *, valid_fraction: float = 0.1) -> Dataset:
     if not 0 < valid_fraction < 0.5:
         msg = f"valid_fraction is {valid_fraction}; it must lie between 0 and 0.5."
         raise DataError(msg)
+    _refuse_what_is_no_source(source)
     if isinstance(source, str) and source in _BUILT_IN:
         contents = _BUILT_IN[source]()
         return assemble(contents, name=source, source=source, valid_fraction=valid_fraction)
@@ -84,6 +91,15 @@ def load(source: str | Path, *, valid_fraction: float = 0.1) -> Dataset:
     )
 
 
+def _refuse_what_is_no_source(source: object) -> None:
+    if not isinstance(source, str | Path):
+        msg = (
+            f"The data are of type {type(source).__name__}; give a path, a built-in name or a "
+            "function (package.module:function), or make a Dataset of your arrays."
+        )
+        raise DataError(msg)
+
+
 def _read(path: Path) -> Contents:
     try:
         if path.is_dir():
@@ -92,13 +108,23 @@ def _read(path: Path) -> Contents:
     except OSError as error:
         raise DataError(unreadable(path, error)) from None
     if not exists:
-        names = listed(BUILT_IN)
-        msg = f"{shown(path)} does not exist; give {_FORMATS}, or a built-in name: {names}."
+        msg = f"{shown(path)} does not exist; {_nearest(path)}"
         raise DataError(msg)
     if not is_file:
         msg = f"{shown(path)} is neither a file nor a folder; give {_FORMATS}."
         raise DataError(msg)
     return _read_file(path)
+
+
+def _nearest(path: Path) -> str:
+    """What may have been meant by a path that leads nowhere."""
+    known = list(BUILT_IN) if path.parent == Path() else []
+    with suppress(OSError):
+        known += [entry.name for entry in islice(path.parent.iterdir(), _MOST_ENTRIES)]
+    in_any_case = {name.lower(): name for name in known}
+    if near := get_close_matches(path.name.lower(), in_any_case, n=1):
+        return f"did you mean {shown(path.parent / in_any_case[near[0]])}?"
+    return f"give a file or a folder, or a built-in name: {listed(BUILT_IN)}."
 
 
 def _read_folder(folder: Path) -> Contents:

@@ -1,5 +1,6 @@
 """How others look on while a network trains, without touching it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -7,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from normscope._errors import InputError
 from normscope._shapes import ClassIndices, Inputs
 from normscope.records import EpochRecord, Run
 
@@ -67,9 +69,35 @@ class Observer(Protocol):
         """Training is over, complete or not."""
 
 
+_METHODS = ("on_start", "on_step", "on_epoch", "on_end")
+
+
 @runtime_checkable
 class StartObserver(Observer, Protocol):
     """One who also wants to see the network before its first step."""
 
     def on_ready(self, view: StartView) -> None:
         """The first step is next. Told once, after `on_start`."""
+
+
+def refuse_what_cannot_look_on(observers: object) -> None:
+    """Refuse, before the first step, what does not have an observer's methods.
+
+    Raises:
+        InputError: naming what it is, and what it lacks.
+    """
+    if not isinstance(observers, Sequence):
+        msg = f"observers is of type {type(observers).__name__}; give a list, observers=[…]."
+        raise InputError(msg)
+    for number, observer in enumerate(observers):
+        if isinstance(observer, type):
+            name = observer.__name__
+            msg = f"observers[{number}] is the class {name}; give an object of it, {name}()."
+            raise InputError(msg)
+        lacking = [name for name in _METHODS if not callable(getattr(observer, name, None))]
+        if lacking:
+            msg = (
+                f"observers[{number}] is of type {type(observer).__name__} and lacks "
+                f"{', '.join(lacking)}; an observer has {', '.join(_METHODS)}."
+            )
+            raise InputError(msg)

@@ -8,7 +8,7 @@ from shlex import quote
 
 from torch import nn
 
-from normscope._errors import DivergenceError, RunFolderError
+from normscope._errors import DivergenceError, RecipeError, RunFolderError
 from normscope.data import Dataset, Framing, fingerprint
 from normscope.data import load as load_data
 from normscope.nn import MLP
@@ -19,7 +19,12 @@ from normscope.training._fitness import refuse_misfit, refuse_other_data, refuse
 from normscope.training._interrupts import stop_requests
 from normscope.training._loop import fit
 from normscope.training._network import build_optimizer, memory_errors, network_for
-from normscope.training._observers import Observer, StartObserver, StartView
+from normscope.training._observers import (
+    Observer,
+    StartObserver,
+    StartView,
+    refuse_what_cannot_look_on,
+)
 from normscope.training._progress import Progress
 from normscope.training._random_state import Shielded, own_random_state
 from normscope.training._run_folder import RunFolder, numbered
@@ -89,6 +94,7 @@ def train(
     Raises:
         RecipeError: if the recipe does not fit the data or the machine's memory.
         DataError: if the data cannot be used.
+        InputError: if an observer lacks a method.
         RunFolderError: if `out` is taken.
         StorageError: if the disk refuses.
         DivergenceError: if a loss is not finite; the last good checkpoint is kept.
@@ -99,7 +105,9 @@ def train(
         >>> result.run.status, len(result.run.epochs), result.run.test.running.accuracy > 60
         ('complete', 2, True)
     """
-    recipe = recipe or Recipe()
+    recipe = Recipe() if recipe is None else recipe
+    _refuse_what_is_no_recipe(recipe)
+    refuse_what_cannot_look_on(observers)
     dataset = data if isinstance(data, Dataset) else dataset_of(recipe, data)
     recipe = recipe.model_copy(update={"data": dataset.source})
     refuse_misfit(recipe, dataset)
@@ -183,10 +191,12 @@ def resume(
     Raises:
         RunFolderError: if `path` holds no run, a complete one, or a damaged one.
         DataError: if the data cannot be used, or are not those that the run began with.
+        InputError: if an observer lacks a method.
         StorageError: if the disk refuses.
         DivergenceError: if a loss is not finite; the last good checkpoint is kept.
         TrainingInterruptedError: after Ctrl-C.
     """
+    refuse_what_cannot_look_on(observers)
     folder = RunFolder(Path(path))
     run = unfinished_run(path)
     dataset = data if isinstance(data, Dataset) else dataset_of(run.recipe, data)
@@ -240,6 +250,18 @@ def test_run(path: str | Path, data: Dataset | str | Path | None = None) -> Test
             train=Rows.of(trained_on.train, device),
             test=Rows.of(dataset.test, device),
         )
+
+
+def _refuse_what_is_no_recipe(recipe: object) -> None:
+    """What decides a training is a recipe, not a word or a dict of it.
+
+    Raises:
+        RecipeError: saying how one is made.
+    """
+    if not isinstance(recipe, Recipe):
+        what = f"the class {recipe.__name__}" if isinstance(recipe, type) else repr(recipe)[:80]
+        msg = f'The recipe is {what}; make one, such as Recipe(norm="batch", epochs=20).'
+        raise RecipeError(msg)
 
 
 def _go_on(
