@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_nothing_there(tmp_path: Path) -> None:
     refusal(tmp_path / "letter", "does not exist", "or a built-in name: letters")
     refusal(tmp_path / ("x" * 300), "name too long")
     refusal(tmp_path / "a\0b".replace("\0", "") / "b", "does not exist")
+
+
+def test_printed_it_is_a_line_however_much_it_holds(tmp_path: Path) -> None:
+    data = load(write_npz(tmp_path / "set.npz", six()))
+    assert re.fullmatch(
+        rf"Dataset\('set.npz': {len(data.classes)} classes; "
+        rf"{len(data.train)} \+ {len(data.valid)} \+ {len(data.test)} rows of \d+ x \d+\)",
+        repr(data),
+    )
+    assert str(data.train).startswith(f"Split({len(data.train)} rows of ")
 
 
 def test_a_name_that_is_nearly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +156,17 @@ def test_a_run_that_diverges_is_a_result(many: Many) -> None:
 def test_every_epoch_is_heard_of(many: Many) -> None:
     heard = [(event.epoch, event.status) for event in many.heard if event.name == "long"]
     assert heard == [*((epoch, "running") for epoch in range(10)), (9, "complete")]
+
+
+def test_what_is_heard_prints_as_a_line_for_a_person(many: Many) -> None:
+    lines = [str(event) for event in many.heard]
+    assert {line.split(": ")[0] for line in lines} == set(NAMED)
+    for line in lines:
+        assert re.fullmatch(
+            r"\w+: (\d+ of (1 epoch|\d+ epochs)(, \d+\.\d\d % of the validation set right)?"
+            r"|complete, \d+\.\d\d % of the validation set right|diverged in epoch \d of \d: .*)",
+            line,
+        ), line
 
 
 def test_the_longest_run_begins_first(many: Many) -> None:

@@ -31,6 +31,16 @@ class Split:
         """How many rows."""
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """How much there is, and of what shape, not the numbers.
+
+        Example:
+            >>> Split(np.zeros((1200, 28, 28), np.float32), np.zeros(1200, np.int64))
+            Split(1,200 rows of 28 x 28)
+        """
+        shape = " x ".join(map(str, self.images.shape[1:]))
+        return f"Split({len(self):,} rows of {shape})"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -53,3 +63,15 @@ class Dataset:
     valid: Split
     test: Split
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """What it is and how much there is, not the numbers.
+
+        Example:
+            >>> few = Split(np.zeros((2, 28, 28), np.float32), np.zeros(2, np.int64))
+            >>> Dataset("mine", "mine.npz", ("A", "B"), few, few, few)
+            Dataset('mine': 2 classes; 2 + 2 + 2 rows of 28 x 28)
+        """
+        rows = " + ".join(f"{len(split):,}" for split in (self.train, self.valid, self.test))
+        shape = " x ".join(map(str, self.train.images.shape[1:]))
+        return f"Dataset({self.name!r}: {len(self.classes)} classes; {rows} rows of {shape})"

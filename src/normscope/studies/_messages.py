@@ -74,6 +74,26 @@ class RunProgress:
             status=run.status,
         )
 
+    def __str__(self) -> str:
+        """A line for a person.
+
+        Example:
+            >>> print(RunProgress("seed-0", 1, 5, 96.125, "running"))
+            seed-0: 1 of 5 epochs, 96.12 % of the validation set right
+            >>> print(RunProgress("seed-0", 0, 5, None, "failed", "The disk is full."))
+            seed-0: failed in epoch 1 of 5: The disk is full.
+        """
+        right = self.valid_accuracy
+        accuracy = "" if right is None else f", {right:.2f} % of the validation set right"
+        if self.status == "running":
+            epochs = "epoch" if self.epochs == 1 else "epochs"
+            return f"{self.name}: {self.epoch} of {self.epochs} {epochs}{accuracy}"
+        if self.status == "complete":
+            return f"{self.name}: complete{accuracy}"
+        where = f"in epoch {min(self.epoch + 1, self.epochs)} of {self.epochs}"
+        why = f": {self.message}" if self.message else ""
+        return f"{self.name}: {self.status} {where}{why}"
+
     @property
     def finished(self) -> bool:
         """Whether nothing more will be heard of the run."""
