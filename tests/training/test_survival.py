@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -188,9 +189,11 @@ def test_the_record_never_promises_more_than_the_checkpoints_hold(
 
     save = _run_folder.save_checkpoint
     monkeypatch.setattr(_run_folder, "save_checkpoint", third_fails)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError) as caught:
         train(SMALL, tiny, out=tmp_path / "run")
     assert len(Run.load(tmp_path / "run").epochs) == 2
+    says = r"Free some space.*intact\. Then go on after epoch 2: normscope train --resume .*/run"
+    assert re.search(says, str(caught.value)), caught.value
 
 
 def test_a_name_is_taken_only_after_the_bytes_reached_the_disk(

@@ -15,6 +15,11 @@ _ADVICE = {
     errno.EROFS: "Choose a folder that can be written",
     errno.EACCES: "Choose a folder that you may write to",
     errno.EPERM: "Choose a folder that you may write to",
+    errno.ENOENT: "Choose a folder that is there, or make it first",
+    errno.ENOTDIR: "Choose another place, for a part of this path is a file",
+    errno.EISDIR: "Choose another name, for this is a folder's",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EIO: "The disk may be failing: look into it, or choose another",
 }
 
 

@@ -1,6 +1,6 @@
 """The record of a training, kept true to its state, and both on disk where there is a folder."""
 
-from normscope._errors import DivergenceError, TrainingInterruptedError
+from normscope._errors import DivergenceError, StorageError, TrainingInterruptedError
 from normscope.records import Environment, Run, Status, TestScores
 from normscope.training._run_folder import RunFolder
 from normscope.training._state import TrainingState
@@ -36,11 +36,20 @@ class Progress:
         self.write("running", *notes)
 
     def save(self) -> None:
-        """A checkpoint first, then the record: a record never promises what is not there."""
-        if self._folder:
-            self._folder.save(self._state)
-            self._kept = self.place
-        self.write("running")
+        """A checkpoint first, then the record: a record never promises what is not there.
+
+        Raises:
+            StorageError: if the disk refuses; with how to go on.
+        """
+        try:
+            if self._folder:
+                self._folder.save(self._state)
+                self._kept = self.place
+            self.write("running")
+        except StorageError as error:
+            place = f" {self._kept}" if self._kept else ""
+            msg = f"{error} Then go on{place}: normscope train --resume {self._folder}"
+            raise StorageError(msg) from error
 
     def write(self, status: Status, *notes: str, test: TestScores | None = None) -> None:
         """Bring the record up to date, in memory and on disk."""
