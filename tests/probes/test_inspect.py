@@ -182,9 +182,9 @@ def test_a_class_that_is_never_answered_right_has_no_specimen_of_its_own(tiny: D
     assert seen.confusion == ((0, 20, 0),) * 3
 
 
-def picture(image: str) -> np.ndarray:
+def picture(image: str, mode: str = "L") -> np.ndarray:
     with Image.open(io.BytesIO(base64.b64decode(image))) as opened:
-        assert (opened.format, opened.mode) == ("PNG", "L")
+        assert (opened.format, opened.mode) == ("PNG", mode)
         return np.asarray(opened)
 
 
@@ -195,6 +195,25 @@ def test_pictures_are_the_images_in_greys(tiny: Dataset) -> None:
     for one in [*seen.specimens, *seen.mistakes]:
         by_hand = 255 * (images[one.row] - low) / (high - low)
         assert np.abs(picture(one.image) - by_hand).max() < 0.51
+
+
+def test_pictures_of_three_channels_are_in_colours_and_of_others_there_are_none(
+    tiny: Dataset,
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    grey = tiny.test.images
+    colours = np.stack([grey, grey[:, ::-1], 2 * grey], axis=1)
+    network(torch.from_numpy(colours))
+    split = Split(colours, tiny.test.labels)
+    seen = probes.inspect(network, train=split, test=split)
+    low, high = colours.min(), colours.max()
+    assert seen.mistakes
+    for one in seen.mistakes:
+        by_hand = 255 * (np.moveaxis(colours[one.row], 0, -1) - low) / (high - low)
+        assert np.abs(picture(one.image, "RGB") - by_hand).max() < 0.51
+    split = Split(np.stack([colours, colours], axis=2), tiny.test.labels)
+    seen = probes.inspect(nn.Sequential(nn.Flatten(), nn.Linear(216, 3)), train=split, test=split)
+    assert {one.image for one in seen.mistakes} == {""}
 
 
 @pytest.mark.parametrize(("size", "shown"), [((9, 300), (2, 64)), ((70, 35), (64, 32))])
@@ -213,7 +232,7 @@ def test_images_of_one_tone_are_dark() -> None:
 
 
 PLACES = {
-    "a picture": (_inspect, "in_greys"),
+    "a picture": (_inspect, "as_png"),
     "the statistics": (_statistics, "set_population_statistics"),
     "after the statistics": (_statistics, "_with_population"),
 }
@@ -351,7 +370,7 @@ def test_no_formula_is_used_where_it_is_not_the_networks(
     assert sum(map(sum, seen.confusion)) == 60
 
 
-@pytest.mark.parametrize("shape", [(36,), (3, 4, 4)])
+@pytest.mark.parametrize("shape", [(36,), (2, 4, 4), (3, 2, 4, 4)])
 def test_rows_that_are_no_pictures_have_none(shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).normal(size=(9, *shape)).astype(np.float32)
     split = Split(images, np.arange(9) % 3)

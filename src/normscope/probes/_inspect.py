@@ -11,7 +11,7 @@ from normscope.anatomy import preserved
 from normscope.data import Split
 from normscope.probes._images import chunks, where_it_is
 from normscope.probes._layers import known_layers, stages
-from normscope.probes._pictures import in_greys
+from normscope.probes._pictures import as_png
 from normscope.probes._statistics import layer_statistics
 from normscope.records import History, Inspection, Mistake, Specimen
 
@@ -48,7 +48,7 @@ def inspect(
     with preserved(network), torch.no_grad():
         network.eval()
         answers = _Answers.of(network, test)
-        picture = in_greys(test)
+        picture = as_png(test)
         mistakes = answers.mistakes()
         rows = [*answers.first_right(), *mistakes[:_FOLLOWED_MISTAKES]]
         specimens = list(_specimens(network, answers, test, rows, picture))

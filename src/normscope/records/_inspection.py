@@ -85,7 +85,8 @@ class Specimen(Record):
     row: int
     """Its number in the test set, counted from 0."""
     image: str
-    """The image as a PNG (greys, the darkest 0), in base64; empty where rows are no pictures."""
+    """The image as a PNG (greys or colours, from the lowest value to the highest), in base64; empty
+    where rows are no pictures."""
     label: int
     """What it is, as a class index."""
     probabilities: tuple[Measured, ...] = Field(strict=False)
@@ -131,6 +132,11 @@ class Inspection(Record):
     """Images to follow through an `MLP`: one of every class, and the surest mistakes."""
     mistakes: tuple[Mistake, ...] = Field(strict=False)
     """The surest first; not all of them where there are many."""
+
+    @property
+    def knows_every_layer(self) -> bool:
+        """Whether `layers` are all that there are: not of a model of somebody's own."""
+        return bool(self.layers and self.specimens)
 
     @classmethod
     def load(cls, path: str | Path) -> Self | None:

@@ -199,6 +199,16 @@ class Recipe(Record):
         values = (getattr(self, name) for name in type(self).model_fields)
         return hash(tuple(frozenset(v.items()) if isinstance(v, dict) else v for v in values))
 
+    @property
+    def idle_fields(self) -> tuple[str, ...]:
+        """The fields that decide nothing: those of the kind of network that this is not.
+
+        Example:
+            >>> Recipe().idle_fields, "hidden" in Recipe(model="mine:build").idle_fields
+            (('model', 'model_options'), True)
+        """
+        return ("model", "model_options") if self.model is None else _BUILT_IN_ONLY
+
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """The same recipe with some settings changed, such as those of an arm of a study.
 

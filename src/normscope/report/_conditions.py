@@ -11,14 +11,15 @@ from normscope.report._words import Words
 
 
 def recipe_table(recipe: Recipe, say: Words, *, varied: Sequence[str] = ()) -> Table:
-    """Every field of the recipe but those that were varied: its value, and what it means."""
+    """Every field of the recipe that decides something and was not varied, and what it means."""
+    left_out = {*recipe.idle_fields, *varied}
     return Table(
         title=say("recipe"),
         head=[say("field"), say("value"), say("meaning")],
         rows=[
             [name, _toml(getattr(recipe, name)), say(f"recipe {name}")]
             for name in Recipe.model_fields
-            if name not in varied
+            if name not in left_out
         ],
         open=True,
         text=frozenset({1, 2}),
@@ -37,7 +38,7 @@ def _toml(value: object) -> str:
 def data_facts(data: DataRecord, say: Words) -> Facts:
     """Which data, how many rows, and how they were read."""
     rows = [f"{count:,}" for count in (data.train_rows, data.valid_rows, data.test_rows)]
-    height, width = data.image_size
+    shape = " × ".join(map(str, data.image_size))
     return Facts(
         title=say("data"),
         pairs=[
@@ -45,7 +46,7 @@ def data_facts(data: DataRecord, say: Words) -> Facts:
             (say("source"), data.source),
             (say("rows"), " / ".join(rows)),
             (say("classes"), f"{len(data.classes)}: {' '.join(data.classes[:40])}"),
-            (say("images"), f"{height} × {width}"),
+            (say("images" if data.picture_size else "inputs"), shape),
             (say("fingerprint"), data.fingerprint),
         ],
         notes=data.notes,

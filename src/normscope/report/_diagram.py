@@ -141,7 +141,7 @@ def diagram(
         '<p>There is no image to follow through this network: its layers are not known.</p>'
     """
     words = _WORDS[language]
-    known = [(name, seen) for name, seen in inspections if seen.layers and seen.specimens]
+    known = [(name, seen) for name, seen in inspections if seen.knows_every_layer]
     if not known:
         return Markup("<p>{}</p>").format(words["nothing"])
     sizes = [len(seen.specimens) for _, seen in known]

@@ -31,12 +31,14 @@ _HEIGHT = 150
 def inside(inspection: Inspection, classes: Sequence[str], say: Words) -> list[Part]:
     """Everything below the diagram that an inspection shows."""
     parts: list[Part] = []
-    if not inspection.layers:
-        parts.append(Text(say("own model")))
-    else:
+    whole = inspection.knows_every_layer
+    if not whole:
+        parts.append(Text(say("own model" if inspection.layers else "own model without")))
+    if inspection.layers:
         history = inspection.history
-        parts.append(history_figure(history, say) if history else Text(say("no history")))
-        statistics = statistics_figure(inspection.layers, say)
+        drawn = history and history_figure(history, say, whole=whole)
+        parts.append(drawn or Text(say("no history")))
+        statistics = statistics_figure(inspection.layers, say, whole=whole)
         parts.append(statistics or Text(say("no running statistics")))
     parts.append(confusion(inspection.confusion, classes, say))
     if inspection.mistakes:
@@ -44,20 +46,22 @@ def inside(inspection: Inspection, classes: Sequence[str], say: Words) -> list[P
     return parts
 
 
-def layer_name(number: int, count: int, say: Words) -> str:
-    """Layers are counted from 1; the last one makes the logits."""
-    return say("logits") if number == count - 1 else say("layer n", number=number + 1)
+def layer_names(count: int, say: Words, *, whole: bool) -> list[str]:
+    """Counted from 1. The last one of a `whole` network makes the logits."""
+    numbers = range(1, count + 1)
+    if not whole:
+        return [say("batch norm n", number=number) for number in numbers]
+    return [*(say("layer n", number=number) for number in numbers[:-1]), say("logits")]
 
 
-def history_figure(history: History, say: Words) -> Figure:
+def history_figure(history: History, say: Words, *, whole: bool) -> Figure:
     """Percentiles of s1 and s3 through training, layer by layer."""
-    count = len(history.layers)
     panels = []
-    for number, layer in enumerate(history.layers):
-        name = layer_name(number, count, say)
+    names = layer_names(len(history.layers), say, whole=whole)
+    for name, layer in zip(names, history.layers, strict=True):
         low, high = _extent(layer)
         for stage in ("s1", "s3"):
-            axis = say("root steps axis") if number == count - 1 else None
+            axis = say("root steps axis") if layer is history.layers[-1] else None
             drawn = _history_chart(history, layer, stage, (low, high), axis, say)
             panels.append(Panel(f"{name}, {stage}", drawn))
     return Figure(
@@ -65,7 +69,7 @@ def history_figure(history: History, say: Words) -> Figure:
         caption=say("distributions caption", rows=f"{history.rows:,}"),
         panels=panels,
         keys=[Key(0, say("all units band"), "band"), Key(1, say("one unit"), "dashed")],
-        tables=[_history_table(history, say)],
+        tables=[_history_table(history, names, say)],
     )
 
 
@@ -125,12 +129,11 @@ def _band_rows(steps: Sequence[int], bands: Sequence[Band]) -> list[dict[str, fl
     ]
 
 
-def _history_table(history: History, say: Words) -> Table:
+def _history_table(history: History, names: Sequence[str], say: Words) -> Table:
     """The beginning and the end of what is drawn, and every moment between."""
-    count = len(history.layers)
     rows = [
         [
-            layer_name(number, count, say),
+            name,
             f"{step:,}",
             *(
                 numbers.significant(value)
@@ -138,7 +141,7 @@ def _history_table(history: History, say: Words) -> Table:
                 for value in (bands[moment].low, bands[moment].middle, bands[moment].high)
             ),
         ]
-        for number, layer in enumerate(history.layers)
+        for name, layer in zip(names, history.layers, strict=True)
         for moment, step in enumerate(history.steps)
     ]
     whose = (("all", "s1"), ("all", "s3"), ("unit", "s1"), ("unit", "s3"))
@@ -154,21 +157,24 @@ def _history_table(history: History, say: Words) -> Table:
     )
 
 
-def statistics_figure(layers: Sequence[LayerStatistics], say: Words) -> Figure | None:
+def statistics_figure(
+    layers: Sequence[LayerStatistics], say: Words, *, whole: bool
+) -> Figure | None:
     """Running against population statistics; None where nothing is tracked."""
+    names = layer_names(len(layers), say, whole=whole)
     rows = [
-        (layer_name(number, len(layers), say), *_gaps(layer))
-        for number, layer in enumerate(layers)
+        (name, *_gaps(layer))
+        for name, layer in zip(names, layers, strict=True)
         if layer.running_mean and layer.population_mean
     ]
     if not rows:
         return None
-    names = [name for name, _, _ in rows]
+    tracking = [name for name, _, _ in rows]
     means = [_spread(name, gaps) for name, gaps, _ in rows]
     ratios = [_spread(name, ratios) for name, _, ratios in rows]
     panels = [
-        Panel(say("mean gap axis"), _spread_chart(names, means, say, 0.0)),
-        Panel(say("deviation ratio axis"), _spread_chart(names, ratios, say, 1.0)),
+        Panel(say("mean gap axis"), _spread_chart(tracking, means, say, 0.0)),
+        Panel(say("deviation ratio axis"), _spread_chart(tracking, ratios, say, 1.0)),
     ]
     return Figure(
         title=say("running against population"),
@@ -326,6 +332,7 @@ def mistakes(inspection: Inspection, classes: Sequence[str], say: Words) -> Gall
         thumbnails=[
             Thumbnail(
                 image=mistake.image,
+                row=say("test row", row=mistake.row),
                 label=classes[mistake.label],
                 answer=classes[mistake.answer],
                 probability=numbers.percent(100 * mistake.probability, 1),

@@ -99,7 +99,9 @@ class Thumbnail:
     """A small picture, and what it says to those who cannot see it."""
 
     image: str
-    """A PNG in base64."""
+    """A PNG in base64; empty where there is none."""
+    row: str
+    """What stands in the place of a picture that is not there."""
     label: str
     answer: str
     probability: str

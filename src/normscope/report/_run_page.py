@@ -13,7 +13,7 @@ from normscope.report._words import Words
 def run_page(run: Run, inspection: Inspection | None, say: Words, *, why: str) -> Page:
     """The page of a run; `why` there is no inspection, in English."""
     sections = []
-    if inspection and inspection.layers and inspection.specimens:
+    if inspection and inspection.knows_every_layer:
         drawn = diagram([(run_name(run), inspection)], run.data.classes, say.language)
         sections.append(Section("letter", say("one letter"), [Raw(drawn)], say("one letter lead")))
     if run.epochs:

@@ -59,9 +59,7 @@ def _subtitle(study: Study, say: Words) -> str:
 def _letter_section(study: Study, say: Words) -> list[Section]:
     """The diagram, where there is an inside to follow a letter through."""
     seen = [
-        (name, one.inspection)
-        for name, one in _by_arm(study)
-        if one.inspection.layers and one.inspection.specimens
+        (name, one.inspection) for name, one in _by_arm(study) if one.inspection.knows_every_layer
     ]
     if not seen:
         return []

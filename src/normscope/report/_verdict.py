@@ -88,6 +88,8 @@ def _conditions(study: Study, analysis: Analysis, say: Say) -> str:
     varied = {name for arm in design.arms for name in arm.settings}
     rows = {"train": data.train_rows, "valid": data.valid_rows, "test": data.test_rows}
     details = [say("rows", data=data.name, **{name: f"{n:,}" for name, n in rows.items()})]
+    if recipe.model is not None and "model" not in varied:
+        details.append(say("model", model=recipe.model))
     if "epochs" not in varied:
         details.append(say("epochs", epochs=recipe.epochs))
     if recipe.model is None and "weights" not in varied:
