@@ -99,6 +99,13 @@ def failing():
     raise OSError(28, "No space left")
 
 
+def unlucky(seed: int, classes: int):
+    """Fails for some seeds only."""
+    if seed == 1:
+        raise ValueError("not this one")
+    return plain(36, classes, seed)
+
+
 def leaving():
     raise SystemExit("usage: own_models")
 

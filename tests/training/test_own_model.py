@@ -246,12 +246,21 @@ def test_many_are_trained_in_processes(mine: Model, tiny_file: Path, tmp_path: P
 def test_one_that_fails_costs_its_own_run_only(
     mine: Model, tiny_file: Path, tmp_path: Path
 ) -> None:
-    recipes = {"good": mine("convnet", epochs=1), "bad": mine("failing")}
-    with pytest.raises(RunsFailedError, match="bad: .*:failing.. raised OSError") as caught:
+    recipes = {"good": mine("unlucky", epochs=1), "bad": mine("unlucky", epochs=1, seed=1)}
+    with pytest.raises(RunsFailedError, match="bad: .*:unlucky.*raised ValueError") as caught:
         train_many(recipes, tiny_file, out=tmp_path / "runs", workers=1)
     assert list(caught.value.failures) == ["bad"]
     assert "Traceback" not in str(caught.value)
     assert Run.load(tmp_path / "runs" / "good").status == "complete"
+
+
+def test_what_cannot_be_built_is_said_before_anything_is_written(
+    mine: Model, tiny_file: Path, tmp_path: Path
+) -> None:
+    recipes = {"good": mine("convnet", epochs=1), "bad": mine("failing")}
+    with pytest.raises(RecipeError, match=":failing.. raised OSError"):
+        train_many(recipes, tiny_file, out=tmp_path / "runs", workers=1)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

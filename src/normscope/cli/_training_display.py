@@ -141,6 +141,6 @@ def say_result(run: Run, folder: str) -> None:
     path = quote(folder)
     _console.say(
         f"\nTrained {len(run.epochs)} epochs in {seconds:.0f} s. The run is in {path}:\n"
-        f"  normscope test {path}\n"
-        f"  normscope predict {path} PICTURE.png"
+        f"  normscope test {path}"
+        + (f"\n  normscope predict {path} PICTURE.png" if run.data.picture_size else "")
     )

@@ -1,5 +1,6 @@
 """`normscope compare`: variants of a recipe, trained with the same seeds, and judged."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -143,7 +144,7 @@ def _say(study: Study, folder: Path, *, quiet: bool, json: bool) -> None:
 
 def _name(data: str, fields: Iterable[str]) -> str:
     """What a study is called by its data and what it varies: ``letters-norm-learning-rate``."""
-    parts = [Path(data).name.split(".")[0], *fields]
+    parts = [re.split("[.:]", Path(data).name)[0], *fields]
     return "-".join(part.replace("_", "-") for part in parts)
 
 

@@ -95,11 +95,17 @@ def _train(recipe: Recipe, out: Path | None, shown: _Shown, *, inspect: bool) ->
     from normscope import training
 
     dataset = training.dataset_of(recipe)
-    stem = _RUNS / f"{dataset.name.split('.')[0]}-{recipe.norm}"
+    stem = _RUNS / _name(recipe, dataset)
     where, number = (stem, True) if out is None else (out, False)
     observers = [*shown.observers(dataset), *_probes(dataset, inspect=inspect)]
     result = training.train(recipe, dataset, out=where, number=number, observers=observers)
     _finish(result, dataset, shown, inspect=inspect)
+
+
+def _name(recipe: Recipe, dataset: "Dataset") -> str:
+    """What a run is called: ``letters-batch``, or ``letters-net`` of a user's own ``mine:net``."""
+    network = recipe.model.split(":")[1] if recipe.model else recipe.norm
+    return f"{dataset.name.split('.')[0]}-{network}"
 
 
 def _resume(folder: Path, data: str | None, shown: _Shown, *, inspect: bool) -> None:

@@ -29,7 +29,9 @@ def assemble(contents: Contents, *, name: str, source: str, valid_fraction: floa
     for role, table in tables.items():
         check_known(labels[role], lowest, len(classes), table.labels_at)
     ranges = {role: pixel_range(pictures[role], table.images_at) for role, table in tables.items()}
-    notes = [*contents.notes, *_scale_notes(pictures["train"], *ranges["train"])]
+    notes = list(contents.notes)
+    if contents.pictures:  # a function of somebody's own has the scale that it wants
+        notes += _scale_notes(pictures["train"], *ranges["train"])
     rows = _rows(labels["train"], tables, valid_fraction, classes, lowest)
     if missing := [role for role in ROLES if role not in tables]:
         notes.append(_cut_note(missing, rows, len(labels["train"])))

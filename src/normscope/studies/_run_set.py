@@ -17,7 +17,13 @@ from normscope.studies._messages import RunProgress, Task, Watch
 from normscope.studies._pool import train_in_workers
 from normscope.studies._shared_data import SharedDataset, share
 from normscope.studies._study_folder import begun_run, claimed, is_finished
-from normscope.training import data_record, dataset_of, refuse_misfit, stop_requests
+from normscope.training import (
+    data_record,
+    dataset_of,
+    refuse_misfit,
+    refuse_what_cannot_be_built,
+    stop_requests,
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,7 @@ def _described(
     for recipe in runs.values():
         refuse_misfit(recipe, dataset)
     record = data_record(dataset)
+    refuse_what_cannot_be_built(runs.values(), record)
     tasks = {
         name: Task(
             name,

@@ -16,6 +16,9 @@ from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StartObserver as StartObserver
 from normscope.training._observers import StartView as StartView
 from normscope.training._observers import StepView as StepView
+from normscope.training._own_model import (
+    refuse_what_cannot_be_built as refuse_what_cannot_be_built,
+)
 from normscope.training._predict import Prediction as Prediction
 from normscope.training._predict import Reader as Reader
 from normscope.training._predict import predict_run as predict_run

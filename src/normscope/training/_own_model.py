@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from normscope._errors import RecipeError
 from normscope._factories import Function, called, imported, told
 from normscope.anatomy import modes_preserved, preserved
-from normscope.records import Recipe
+from normscope.records import DataRecord, Recipe
 
 _TRIED_ROWS = 2
 
@@ -51,6 +51,20 @@ def build_own_network(recipe: Recipe, *, shape: tuple[int, ...], classes: int) -
             _try(network.train(), function, recipe, shape, classes)
     _refuse_what_cannot_be_trained(network, recipe)
     return network
+
+
+def refuse_what_cannot_be_built(recipes: Iterable[Recipe], data: DataRecord) -> None:
+    """Build each model of somebody's own once, for one of its seeds, and let go of it.
+
+    Raises:
+        RecipeError: naming what is wrong with the first that fails.
+    """
+    tried = set()
+    for recipe in recipes:
+        model = (recipe.model, recipe.norm, frozenset(recipe.model_options.items()))
+        if recipe.model is not None and model not in tried:
+            build_own_network(recipe, shape=data.image_size, classes=len(data.classes))
+        tried.add(model)
 
 
 def own_function(recipe: Recipe) -> Function:
