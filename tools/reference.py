@@ -51,6 +51,8 @@ normscope train --recipe my.toml
 Every field is also a flag (`learning_rate` is `--learning-rate`, or `--lr`); a flag wins over the
 file. A field that is left out keeps its default, which is the founding article's own setting. A
 wrong field is refused in one sentence that names it.
+
+`data` and `model` can be functions of your own: [your own model, your own data](own-models.md).
 """
 
 RUN_FOLDER = """# The run folder
