@@ -10,9 +10,12 @@ from itertools import pairwise
 import pytest
 
 from normscope._errors import InputError
-from normscope.records import Analysis, Run, Study
+from normscope.records import Analysis, Estimate, Run, Study
 from normscope.report import GENERATOR, report_run, report_study
+from normscope.report._curves import _whole_epochs
+from normscope.report._effects import comparisons_table
 from normscope.report._theme import DARK, LIGHT
+from normscope.report._words import Words
 from tests.report import samples
 from tests.report.pages import SMALL, Read, run_page, small_study, study_page
 
@@ -273,6 +276,58 @@ def test_a_study_without_a_target_has_no_steps_to_it() -> None:
     study = small_study(inspections=False)
     assert "Steps to the target" in report_study(study)
     assert "Steps to the target" not in report_study(changed_analysis(study, target=math.nan))
+
+
+@pytest.mark.parametrize(
+    ("censored", "shown"),
+    [
+        ((0, 0), ["× 0.50", "0.40 … 0.60"]),
+        ((1, 0), ["≥ 0.50", "≥ 0.40"]),
+        ((0, 3), ["≤ 0.50", "≤ 0.60"]),
+        ((1, 2), ["× 0.50", "0.40 … 0.60"]),
+        ((3, 3), ["–", "–"]),
+    ],
+)
+def test_a_ratio_of_steps_is_called_a_bound_where_it_is_one(
+    censored: tuple[int, int], shown: list[str]
+) -> None:
+    study = small_study(inspections=False)
+    (one, *_) = [c for c in study.analysis.comparisons if c.measure == "steps-to-target"]
+    effect = Estimate(value=0.5, low=0.4, high=0.6, n=3)
+    found = one.model_copy(update={"effect": effect, "censored": censored})
+    table = comparisons_table(
+        changed_analysis(study, comparisons=(found,)), "steps-to-target", Words("en")
+    )
+    assert table.rows[1][2:4] == shown
+
+
+def test_where_the_epochs_are_varied_each_length_is_said() -> None:
+    study = small_study(inspections=False)
+    first, *others = study.design.arms
+    arms = (first.model_copy(update={"settings": {"epochs": 40}}), *others)
+    longer = study.model_copy(update={"design": study.design.model_copy(update={"arms": arms})})
+    common, steps = study.design.recipe.epochs, study.runs[0].steps_per_epoch
+    text = Read(report_study(longer)).text
+    assert f"epochs of each: {common} and 40" in text
+    assert f"never, in {40 * steps:,} steps" in text
+    assert f"never, in {common * steps:,} steps" in Read(report_study(study)).text
+
+
+def test_units_are_counted_from_one_as_in_the_diagram() -> None:
+    inspection = samples.inspection(widths=SMALL)
+    (label, *_) = re.findall(
+        r"of all units and of unit (\d+)", report_run(samples.run(), inspection)
+    )
+    assert int(label) == inspection.history.layers[0].unit + 1
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 30, 100, 365, 20_000])
+def test_an_axis_of_epochs_has_whole_ones_on_it(last: int) -> None:
+    ticks = _whole_epochs(last)
+    assert ticks[0] == 1
+    assert 1 <= len(ticks) <= 6
+    assert ticks == sorted({int(tick) for tick in ticks})
+    assert last / 2 < ticks[-1] <= last
 
 
 def test_where_the_rates_are_the_arms_each_is_drawn_once() -> None:

@@ -54,6 +54,14 @@ def test_an_arm_that_is_better_and_faster():
     ]
 
 
+def test_one_epoch_is_one():
+    made = analysed({(A, 0.02): cell(BETTER, HALF), (B, 0.02): PLAIN})
+    for epochs, said in ((1, "; 1 epoch; "), (2, "; 2 epochs; ")):
+        recipe = made.design.recipe.with_settings({"epochs": epochs})
+        design = made.design.model_copy(update={"recipe": recipe})
+        assert said in verdict(made.model_copy(update={"design": design}))[-1]
+
+
 def test_in_chinese():
     assert sentences({(A, 0.02): cell(BETTER, HALF), (B, 0.02): PLAIN}, language="zh") == [
         "norm=batch（批归一化）的最终准确率高于 norm=none（无归一化）：测试准确率相差 +0.48 个百分点 [0.38, 0.58]（95% 置信区间，n = 5 个配对种子）。两者的学习率均为 0.02。",

@@ -64,6 +64,10 @@ class Design(Record):
         own = arm.settings.get("learning_rate")
         return self.learning_rates if own is None else (own,)
 
+    def epochs_of(self, arm: Arm) -> int:
+        """How long the runs of `arm` are; epochs may be what is varied."""
+        return int(arm.settings.get("epochs", self.recipe.epochs))
+
 
 class CurvePoint(Record):
     """The validation of a network in the course of its training."""

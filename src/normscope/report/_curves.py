@@ -1,5 +1,6 @@
 """Learning curves: of one run epoch by epoch, of a study's runs as a middle and a band."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from normscope.report._parts import Figure, Key, Panel, Table
 from normscope.report._words import Words
 
 _MOST_POINTS = 100
+_ROUND = (1, 2, 5, 10, 20, 50)
 _HEIGHT = 250
 
 
@@ -59,7 +61,7 @@ def _epochs_chart(rows: Sequence[dict[str, Any]], say: Words, field: str) -> Mar
     x = alt.X(
         "epoch:Q",
         scale=alt.Scale(domain=[min(1, last - 1), last], nice=False),
-        axis=alt.Axis(title=say("epoch axis"), tickMinStep=1, tickCount=5, format="d"),
+        axis=alt.Axis(title=say("epoch axis"), values=_whole_epochs(last), format="d"),
     )
     drawn = _svg.chart(rows).encode(x=x, y=y(field), color=_svg.coloured(2))
     line = drawn.mark_line(strokeWidth=2).encode(strokeDash=_svg.dashed(2))
@@ -69,6 +71,13 @@ def _epochs_chart(rows: Sequence[dict[str, Any]], say: Words, field: str) -> Mar
             drawn.mark_point(filled=True, size=22, opacity=1).encode(shape=_svg.shaped(2))
         )
     return _svg.svg(alt.layer(*layers), label=label, width=_svg.NARROW, height=_HEIGHT)
+
+
+def _whole_epochs(last: int) -> list[int]:
+    """At most six of them, with round distances, and the first one."""
+    size = 10 ** max(0, len(str(last)) - 2)
+    apart = next(n * size for n in itertools.count(1) if last / (n * size) <= 5 and n in _ROUND)
+    return [1, *range(apart, last + 1, apart)] if apart > 1 else list(range(1, last + 1))
 
 
 def _epochs_table(epochs: Sequence[EpochRecord], say: Words) -> Table:

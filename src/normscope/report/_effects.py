@@ -25,7 +25,8 @@ def steps_figure(study: Study, say: Words) -> Figure:
     keys = [Key(number, arm.name, "point") for number, arm in enumerate(study.design.arms)]
     keys.append(Key(5, say("never key", steps=f"{last:,}"), "hollow"))
     target = numbers.percent(study.analysis.target)
-    which = say(f"target {study.analysis.target_is}", target=target)
+    reference = study.design.reference
+    which = say(f"target {study.analysis.target_is}", target=target, reference=reference)
     return Figure(
         title=say("steps to target"),
         caption=f"{which} {say('steps caption')}",
@@ -46,7 +47,8 @@ def _steps_rows(study: Study) -> tuple[list[dict[str, Any]], int]:
     """Every run's steps, and the most steps that any run had."""
     assert study.analysis is not None
     names = [arm.name for arm in study.design.arms]
-    last = max([run.steps_per_epoch * study.design.recipe.epochs for run in study.runs], default=1)
+    epochs = {arm.name: study.design.epochs_of(arm) for arm in study.design.arms}
+    last = max([run.steps_per_epoch * epochs[run.arm] for run in study.runs], default=1)
     rows = [
         {
             "arm": names.index(cell.arm),
@@ -307,15 +309,32 @@ def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | Non
 def _comparison_row(comparison: Comparison, say: Words) -> list[str]:
     effect, by_steps = comparison.effect, comparison.measure == "steps-to-target"
     found = comparison.conclusion
+    shown = (numbers.signed(effect.value), numbers.interval(effect, sign=True))
     return [
         *_sides(comparison),
-        f"× {numbers.number(effect.value)}" if by_steps else numbers.signed(effect.value),
-        numbers.interval(effect, sign=not by_steps),
+        *(_ratio(comparison) if by_steps else shown),
         numbers.p_value(comparison.p_holm),
         say(f"steps {found}" if by_steps else f"accuracy {found}"),
         *(["{} : {}".format(*comparison.censored)] if by_steps else []),
         str(effect.n),
     ]
+
+
+def _ratio(comparison: Comparison) -> tuple[str, str]:
+    """How many times the steps, and its interval: a bound where runs of one side never arrive.
+
+    Where none of either side does, all steps were counted on both, and nothing was compared.
+    """
+    (ours, theirs), effect = comparison.censored, comparison.effect
+    if ours == theirs == effect.n:
+        return numbers.number(math.nan), numbers.number(math.nan)
+    value, interval = numbers.number(effect.value), numbers.interval(effect)
+    if bool(ours) == bool(theirs):
+        return f"× {value}", interval
+    one_ended = effect.n > 1
+    if ours:
+        return f"≥ {value}", f"≥ {numbers.number(effect.low)}" if one_ended else interval
+    return f"≤ {value}", f"≤ {numbers.number(effect.high)}" if one_ended else interval
 
 
 def mcnemar_table(study: Study, say: Words) -> Table | None:

@@ -115,7 +115,7 @@ def _history_chart(
     ]
     if not extent[0] <= 0 <= extent[1]:
         del layers[0]
-    label = say("distribution label", stage=stage, unit=layer.unit)
+    label = say("distribution label", stage=stage, unit=layer.unit + 1)
     return _svg.svg(
         alt.layer(*layers), label=label, width=_svg.NARROW, height=_HEIGHT + (18 if axis else 0)
     )

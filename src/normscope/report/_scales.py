@@ -63,7 +63,7 @@ def steps_between(low: float, high: float) -> list[float]:
 
     Example:
         >>> steps_between(8.1, 11.2)
-        [9, 10, 11]
+        [9.0, 10.0, 11.0]
     """
     size = 10.0 ** math.floor(math.log10(high - low))
     for factor in (1, 0.5, 0.2, 0.1):

@@ -52,7 +52,7 @@ def _subtitle(study: Study, say: Words) -> str:
         seeds=len(design.seeds),
         ended=len(study.runs),
         planned=planned,
-        epochs=design.recipe.epochs,
+        epochs=say.listed([str(n) for n in sorted(set(map(design.epochs_of, design.arms)))]),
     )
 
 

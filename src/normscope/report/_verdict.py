@@ -91,7 +91,7 @@ def _conditions(study: Study, analysis: Analysis, say: Say) -> str:
     if recipe.model is not None and "model" not in varied:
         details.append(say("model", model=recipe.model))
     if "epochs" not in varied:
-        details.append(say("epochs", epochs=recipe.epochs))
+        details.append(say("epoch" if recipe.epochs == 1 else "epochs", epochs=recipe.epochs))
     if recipe.model is None and "weights" not in varied:
         details.append(say("weights", weights=recipe.weights))
     rates, several = say.listed(list(map(rate, design.learning_rates))), len(design.learning_rates)

@@ -113,9 +113,9 @@ class _Runs:
 
     def steps_in_all(self, run: StudyRun) -> int:
         """What the run would have trained for in full."""
-        settings = next(arm.settings for arm in self.study.design.arms if arm.name == run.arm)
-        epochs = settings.get("epochs", self.study.design.recipe.epochs)
-        return int(epochs) * run.steps_per_epoch
+        design = self.study.design
+        arm = next(arm for arm in design.arms if arm.name == run.arm)
+        return design.epochs_of(arm) * run.steps_per_epoch
 
     def best_rate(self, arm: Arm) -> float:
         """Where the arm's mean validation accuracy is best; of equals, the smallest rate."""

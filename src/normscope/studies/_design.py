@@ -180,17 +180,27 @@ def _reference(wanted: str | None, arms: Sequence[Arm], varied: Mapping[str, Seq
     field, plain = _PLAIN
     if plain in varied.get(field, ()):
         chosen[field] = plain
-    known = {field: [shown(value) for value in values] for field, values in varied.items()}
     for part in (wanted or "").split(",") if wanted else ():
         field, _, value = (word.strip() for word in part.partition("="))
-        if value not in known.get(field, ()):
+        meant = [known for known in varied.get(field, ()) if _is_typed(known, value)]
+        if not meant:
             msg = (
                 f"The reference {wanted!r} is none of the arms: "
                 f"{'; '.join(arm.name for arm in arms)}."
             )
             raise StudyError(msg)
-        chosen[field] = value
+        chosen[field] = shown(meant[0])
     return ", ".join(f"{field}={value}" for field, value in chosen.items())
+
+
+def _is_typed(value: Any, text: str) -> bool:
+    """Whether a person who types `text` means `value`: numbers may be written in several ways."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return shown(value) == text
 
 
 def _seeds(seeds: int | Sequence[int], first: int) -> tuple[int, ...]:

@@ -84,14 +84,17 @@ def shown(value: Any) -> str:
     """A setting's value as a person types it.
 
     Example:
-        >>> shown((1000, 500)), shown(()), shown(True), shown(1e-10), shown("a/b.npz")
-        ('1000x500', 'none', 'true', '1e-10', 'a/b.npz')
+        >>> shown((1000, 500)), shown(()), shown(True), shown("a/b.npz")
+        ('1000x500', 'none', 'true', 'a/b.npz')
+        >>> shown(1e-10), shown(100.0), shown(0.02000001)
+        ('1e-10', '100', '0.02000001')
     """
     if isinstance(value, tuple | list):
         return "x".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    text = str(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 def _in_a_name(value: Any) -> str:
