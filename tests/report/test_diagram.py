@@ -117,6 +117,16 @@ def assert_shows(text: str, value: float) -> None:
     assert abs(float(text.replace("−", "-")) - value) <= room, (text, value)
 
 
+def test_rows_that_are_no_pictures_go_by_their_number(read) -> None:
+    seen = inspection(widths=WIDTHS, history=False)
+    bare = [specimen.model_copy(update={"image": ""}) for specimen in seen.specimens]
+    tab = read(diagram([("it", seen.model_copy(update={"specimens": tuple(bare)}))], LETTERS, "en"))
+    assert tab.locator("img").count() == 0
+    shown = tab.locator(".image label").first
+    assert f"#{bare[0].row}" in shown.text_content()
+    assert f"Test image {bare[0].row}." in shown.get_by_role("img").get_attribute("aria-label")
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "none"])
 def test_the_four_numbers_of_a_unit_are_those_of_numpy(read, norm) -> None:
     seen = inspection(norm, widths=WIDTHS, history=False)

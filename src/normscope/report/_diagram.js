@@ -499,8 +499,13 @@ function loudest(values) {
 
 const answer = (/** @type {Specimen} */ specimen) => loudest(specimen.p);
 
-const picture = (/** @type {Specimen} */ specimen, text) =>
-  make("img", { src: `data:image/png;base64,${specimen.image}`, alt: text });
+/** The image; of a row that is no picture, its number. */
+function picture(/** @type {Specimen} */ specimen, text) {
+  if (specimen.image) {
+    return make("img", { src: `data:image/png;base64,${specimen.image}`, alt: text });
+  }
+  return make("span", { class: "row", role: "img", "aria-label": text }, `#${specimen.row}`);
+}
 
 /** JSON has no NaN and no infinity: they came as words. */
 function restoreNumbers(/** @type {Arm} */ arm) {

@@ -11,7 +11,7 @@
  *
  * @typedef {object} Specimen  an image on its way through a network
  * @property {number} row
- * @property {string} image    a PNG in base64
+ * @property {string} image    a PNG in base64; empty where the row is no picture
  * @property {number} label
  * @property {number[]} p      probabilities per class
  * @property {number[][]} s1   per layer and unit
