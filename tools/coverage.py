@@ -1,18 +1,24 @@
-"""How often do a study's intervals cover what they should? `python tools/coverage.py` prints it.
+"""How often do a study's intervals cover what they should? `./dev intervals` prints it.
 
 Differences are drawn from populations whose mean is known, few at a time, as a study has them; an
 interval that is to cover with 95 % is asked how often it does. Beside ours stand the methods that
 were not taken. The tables are in `docs/statistics.md`. One core, about four minutes.
+
+`./dev intervals STUDY` takes the runs of a study of many seeds as the population instead, and draws
+small studies from them: real trainings, and the truth about them is known.
 """
 
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
 
+from normscope.records import Arm, Study, StudyRun
+from normscope.studies._analysis import analyse
 from normscope.studies._intervals import (
     _weights,
     mean_interval,
@@ -232,8 +238,113 @@ def table(populations: Sequence[Population], methods: Sequence[str]) -> list[str
     return lines
 
 
-def main() -> None:
-    """Print the three tables."""
+# --- small studies, drawn from the runs of a large one ---
+
+Sides = Sequence[Sequence[StudyRun]]
+"""Of two arms the runs, seed by seed."""
+
+
+def as_study(study: Study, sides: Sides) -> Study:
+    """A study of two arms that have these runs, with the target of the large one."""
+    assert study.analysis
+    names = ("this", "that")
+    runs = [
+        run.model_copy(update={"arm": name, "seed": seed})
+        for name, side in zip(names, sides, strict=True)
+        for seed, run in enumerate(side)
+    ]
+    design = study.design.model_copy(
+        update={
+            "arms": tuple(Arm(name=name, settings={}) for name in names),
+            "reference": names[1],
+            "learning_rates": (sides[0][0].learning_rate,),
+            "seeds": tuple(range(len(sides[0]))),
+            "target": study.analysis.target,
+        }
+    )
+    return study.model_copy(update={"design": design, "runs": tuple(runs)})
+
+
+class Judged(NamedTuple):
+    """Of many small studies, percent."""
+
+    covered: float
+    """Whose interval covers the truth."""
+    concluded: float
+    """That conclude that there is a difference."""
+
+
+def judged(
+    study: Study, draw: Callable[[np.random.Generator], Sides], truth: dict[str, float]
+) -> dict[str, Judged]:
+    """Draw and analyse `REPEATS` / 4 small studies; how they judge, by measure."""
+    random, repeats = np.random.default_rng(SEED), REPEATS // 4
+    covered, concluded = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
+    for _ in range(repeats):
+        for found in analyse(as_study(study, draw(random))).comparisons:
+            if found.question == "own-best":
+                effect, known = found.effect, truth[found.measure]
+                covered[found.measure] += effect.low <= known <= effect.high
+                concluded[found.measure] += found.conclusion in {"higher", "lower"}
+    return {
+        measure: Judged(100 * covered[measure] / repeats, 100 * concluded[measure] / repeats)
+        for measure in truth
+    }
+
+
+def drawn(
+    ours: Sequence[StudyRun],
+    theirs: Sequence[StudyRun],
+    n: int,
+    random: np.random.Generator,
+    *,
+    paired: bool,
+) -> Sides:
+    """The runs of `n` seeds; of others on the other side, where an arm is held against itself."""
+    seeds = random.integers(len(ours), size=n)
+    others = seeds if paired else random.integers(len(theirs), size=n)
+    return [ours[seed] for seed in seeds], [theirs[seed] for seed in others]
+
+
+def real_trainings(study: Study, sizes: Sequence[int] = (3, 5, 10)) -> list[str]:
+    """The table: every arm against itself, with other seeds; and the first two against each other.
+
+    Seeds are drawn with replacement. Against itself the truth is no difference; against the other
+    arm it is the difference over all seeds.
+    """
+    arms = {
+        arm.name: [run for run in study.runs if run.arm == arm.name] for arm in study.design.arms
+    }
+    lines = [
+        "| compared | truth | n | accuracy | told apart | truth | steps | told apart |",
+        f"|{' --- |' * 8}",
+    ]
+    pairs = [(name, name) for name in arms] + [tuple(arms)[:2]]
+    for one, other in pairs:
+        ours, theirs = arms[one], arms[other]
+        truth = {"test-accuracy": 0.0, "steps-to-target": 1.0}
+        if one != other:
+            whole = analyse(as_study(study, (ours, theirs))).comparisons
+            truth = {c.measure: c.effect.value for c in whole if c.question == "own-best"}
+        for n in sizes:
+            draw = partial(drawn, ours, theirs, n, paired=one != other)
+            found = judged(study, draw, truth)
+            accuracy, steps = found["test-accuracy"], found["steps-to-target"]
+            lines.append(
+                f"| {one} and {other} | {truth['test-accuracy']:+.2f} | {n} "
+                f"| {accuracy.covered:.1f} | {accuracy.concluded:.1f} "
+                f"| × {truth['steps-to-target']:.2f} "
+                f"| {steps.covered:.1f} | {steps.concluded:.1f} |"
+            )
+            print(lines[-1], file=sys.stderr, flush=True)
+    return lines
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the tables: of made-up populations, or of the runs of a study."""
+    if arguments:
+        print("\n".join(real_trainings(Study.load(arguments[0]))))
+        return
     for n in SIZES:
         _weights(n)
     print(f"Final accuracy: percent of {REPEATS:,} intervals that cover.\n")
@@ -250,4 +361,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

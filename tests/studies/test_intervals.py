@@ -10,12 +10,14 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from normscope.studies._analysis import analyse
 from normscope.studies._intervals import (
     holm,
     mean_interval,
     paired_proportions,
     ratio_interval,
 )
+from tests.studies.made_up import cell, study
 
 numbers = st.floats(-50, 50).map(lambda x: round(x, 3))
 samples = st.lists(numbers, min_size=2, max_size=12)
@@ -197,6 +199,25 @@ def test_holm_of_one_is_itself():
 
 
 # --- how often they cover ---
+
+
+def test_small_studies_from_the_runs_of_a_large_one_know_the_truth(monkeypatch):
+    random = np.random.default_rng(5)
+    tests = random.normal(90, 0.3, 60).round(2)
+    better = (tests + 1 + random.normal(0, 0.1, 60)).round(2)
+    steps = (40 * random.integers(10, 15, 60)).tolist()
+    cells = {("a", 0.1): cell(better, [s // 2 for s in steps]), ("b", 0.1): cell(tests, steps)}
+    large = study(cells, reference="b")
+    large = large.model_copy(update={"analysis": analyse(large)})
+    monkeypatch.setattr(coverage_tool, "REPEATS", 400)
+    *_, itself, other = coverage_tool.real_trainings(large, sizes=(5,))
+    truth, n, covered, apart = [word.strip() for word in itself.split("|")[2:6]]
+    assert (truth, n) == ("+0.00", "5")
+    assert float(covered) > 85
+    assert float(apart) < 15
+    words = [word.strip() for word in other.split("|")[2:-1]]
+    assert words[0] == f"{(better - tests).mean():+.2f}"
+    assert (words[3], words[4]) == ("100.0", "× 0.50")  # told apart, the control
 
 
 def tolerance(repeats):

@@ -37,8 +37,8 @@ def reference_target(ends: Sequence[float], valid_rows: int, guessing: float) ->
     of a share of so many rows. What a run *keeps* cannot be more than what it ends with, so a
     target at the best moments of the curves would be kept by few; and one at the median itself
     would be missed by half of the reference's own runs by definition. One standard error below,
-    a network cannot be told from that median by the validation set (as in the 1-SE rule of Breiman
-    et al. 1984, section 3.4.3).
+    a network cannot be told from that median by the validation set (the 1-SE rule of Breiman,
+    Friedman, Olshen and Stone, *Classification and Regression Trees*, 1984, chapter 3).
 
     Args:
         ends: of each of the reference's runs at its best rate, percent.
