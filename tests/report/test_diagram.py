@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,15 @@ def assert_shows(text: str, value: float) -> None:
     # 1e-5 of the value: the statistics go to the page with six digits.
     room = 0.5 * 10.0**-decimals + 1e-5 * (1 + abs(value))
     assert abs(float(text.replace("−", "-")) - value) <= room, (text, value)
+
+
+def test_an_axis_shows_the_digits_that_its_numbers_have(read) -> None:
+    tab = read("")
+    script = resources.files("normscope.report") / "_diagram_numbers.js"
+    numbers = "[0, -0.2, 0.6000000000000001, 1, 1.2, -1.25, 10, 100, 250, 5000, 2e-7, 3e8]"
+    shown = tab.evaluate(f"(() => {{ {script.read_text()}; return {numbers}.map(tidied); }})()")
+    text = "0 −0.2 0.6 1 1.2 −1.25 10 100 250 5000 2e−7 3e8"
+    assert shown == text.split()
 
 
 def test_rows_that_are_no_pictures_go_by_their_number(read) -> None:

@@ -207,7 +207,7 @@ function drawTicks(/** @type {Sheet} */ sheet, start) {
   for (const tick of sheet.ticks()) {
     const place = sheet.along(tick);
     if (place < 7 || place > length - 7) continue;
-    const text = format(tick, Math.abs(tick) >= 10 ? 2 : 1);
+    const text = tidied(tick);
     if (upright) {
       sheet.line(tick ? "line" : "muted", 1, [start, place], [depth, place]);
       pen.fillText(text, start - 4, place);
