@@ -364,10 +364,10 @@ def test_test_on_data_of_another_kind_is_refused(
     ("words", "code", "says"),
     [
         (["train", "--data", "nowhere.pickle"], 2, "nowhere.pickle"),
-        (["train", "--data", ""], 2, "data: .*at least 1 character"),
+        (["train", "--data", ""], 2, "data has to be text that is not empty"),
         (["train", "--hidden", "1000000,1000000"], 2, "not enough memory"),
-        (["train", "--threads", "100000"], 2, "threads: .*256"),
-        (["train", "--seed", "-1"], 2, "seed"),
+        (["train", "--threads", "100000"], 2, "threads has to be 256 or less"),
+        (["train", "--seed", "-1"], 2, "seed has to be 0 or more, got -1"),
         (["train", "--resume", "nowhere", "--data", ""], 2, "no run here"),
         (["train", "--epochs", "0"], 2, "epochs"),
         (["train", "--recipe", "nowhere.toml"], 2, "nowhere.toml"),
@@ -377,6 +377,23 @@ def test_test_on_data_of_another_kind_is_refused(
         (["train", "--resume", "nowhere"], 2, "no run here"),
         (["test", "nowhere"], 2, "no run here"),
         (["predict", "nowhere", "x.png"], 2, "no run here"),
+        (["train", "--data", "leters"], 2, r"leters does not exist; did you mean letters\?$"),
+        (
+            ["train", "--epochs", "x"],
+            2,
+            "--epochs has to be a whole number, got 'x'",
+        ),
+        (["train", "--lr", "fast"], 2, "--learning-rate has to be a number, got 'fast'"),
+        (["train", "--norm", "bach"], 2, "--norm: 'bach' is not one of 'batch', 'none', 'layer'"),
+        (["train", "--learnin-rate", "1"], 2, r"no option --learnin-rate; did you mean --learning"),
+        (["train", "--zzz"], 2, "no option --zzz. See `normscope train --help`"),
+        (["train", "--epochs"], 2, "--epochs. requires an argument"),
+        (["train", "extra"], 2, r"unexpected extra argument \(extra\)"),
+        (["test"], 2, "RUN is missing. See `normscope test --help`"),
+        (["predict", "nowhere"], 2, "IMAGE is missing"),
+        (["predict", "nowhere", "x.png", "--top", "0"], 2, "--top has to be 1 or more, got '0'"),
+        (["report", "nowhere", "--language", "fr"], 2, "--language: 'fr' is not one of 'en', 'zh'"),
+        (["tran"], 2, "No such command 'tran'"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
@@ -386,7 +403,49 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not list(Path().iterdir())
 
 
-def test_a_wrong_option_exits_with_2(normscope_: Callable[..., Answer]) -> None:
-    answer = normscope_("train", "--norm", "bach")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--epochs", "x"],
+        ["train", "--epochs", "0"],
+        ["train", "--norm", "bach"],
+        ["predict", "nowhere", "x.png", "--top", "0"],
+        ["compare", "--vary", "norm=batch,bach"],
+        ["compare", "--vary", "epochs=2,many"],
+    ],
+)
+def test_no_refusal_is_in_the_words_of_a_library(
+    normscope_: Callable[..., Answer], words: list[str]
+) -> None:
+    answer = normscope_(*words)
+    assert_one_sentence(answer, 2, "got|not one of")
+    assert not re.search("[Ii]nput should|[Vv]alue error|parse|Usage", answer.err)
+
+
+def test_without_a_command_the_commands_are_shown(normscope_: Callable[..., Answer]) -> None:
+    answer = normscope_()
     assert answer.code == 2
-    assert "Traceback" not in answer.err
+    assert "predict" in answer.out + answer.err
+    assert "error" not in answer.err
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "compare"])
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_no_screen_of_help_is_wider_than_the_terminal_or_cut_off(command: str, width: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "normscope", command, "--help"],
+        env={**os.environ, "COLUMNS": str(width)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert max(len(line) for line in done.stdout.splitlines()) <= width
+    assert re.findall(r"\S*…", done.stdout.replace("NAME=VALUE,…", "")) == []
+    assert not re.search("<(str|int|float|path)>", done.stdout.split("Options", 1)[1])
+
+
+def test_a_reader_of_help_who_leaves_is_told_nothing() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "normscope", "train", "--help"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as shown:  # fmt: skip
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+    assert shown.returncode in {0, 1}

@@ -92,7 +92,7 @@ def test_a_wrong_recipe_in_a_record_is_said_with_the_file(tmp_path: Path) -> Non
     a_run().save(tmp_path / "run.json")
     text = (tmp_path / "run.json").read_text()
     (tmp_path / "run.json").write_text(text.replace('"epochs": 100', '"epochs": 0'))
-    with pytest.raises(RunFolderError, match=r"run.json: .*epochs: .*got 0"):
+    with pytest.raises(RunFolderError, match=r"run.json: .*epochs has to be 1 or more, got 0"):
         Run.load(tmp_path)
 
 

@@ -8,9 +8,14 @@ import typer
 from normscope._errors import InputError, NormscopeError, TrainingInterruptedError
 from normscope._version import __version__
 from normscope.cli import _console, compare, predict, report, test, train
+from normscope.cli._usage import UsageError, usage_told
+
+_WIDE_ENOUGH = 70
+"""Columns below which the boxes of a rich help cut words off, and plain text does not."""
 
 app = typer.Typer(
     name="normscope",
+    rich_markup_mode="rich" if _console.out.width >= _WIDE_ENOUGH else None,
     help="Train networks with batch normalization, and see what it does inside them.",
     no_args_is_help=True,
     add_completion=False,
@@ -54,20 +59,26 @@ def run() -> None:
     _console.use_what_the_terminal_can_show()
     try:
         _refuse_undecodable(sys.argv[1:])
-        app()
+        code = app(prog_name="normscope", standalone_mode=False)
+    except UsageError as error:
+        if sentence := usage_told(error):
+            _console.say_error(sentence)
+        sys.exit(InputError.exit_code)
     except TrainingInterruptedError as stopped:
         _console.say_stopped(stopped)
         sys.exit(stopped.exit_code)
     except NormscopeError as error:
         _console.say_error(error)
         sys.exit(error.exit_code)
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:  # typer's answer to a Ctrl-C that it caught
-            raise KeyboardInterrupt from None
-        raise
+    except BrokenPipeError:  # the reader left; nobody is there to be told
+        _console.out.on_broken_pipe()
+        sys.exit(1)
     except OSError as error:
         _console.say_error(f"{error.filename or 'The output'}: {error.strerror or error}.")
         sys.exit(1)
+    if code == _INTERRUPTED:  # typer's answer to a Ctrl-C that it caught
+        raise KeyboardInterrupt
+    sys.exit(code)
 
 
 def _refuse_undecodable(words: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -47,10 +47,10 @@ def _option(name: str) -> inspect.Parameter:
         *flags,
         *_SHORT.get(name, []),
         # An absent flag is None, so that a recipe file's field stands; so words tell the default.
-        help=f"{field.description} Default: {_told(field.default)}.",
+        help=f"{field.description}{_choices(name)} Default: {_told(field.default)}.",
         rich_help_panel=f"Recipe: {Recipe.section_of(name)}",
         parser=read,
-        metavar=_METAVARS.get(name),
+        metavar=_metavar(name),
     )
     kind: Any = Any if read else field.annotation | None  # type: ignore[operator]
     annotation: Any = Annotated[kind, option]
@@ -108,12 +108,32 @@ def scalar(text: str) -> str | int | float | bool:
     return text
 
 
+def _metavar(name: str) -> str:
+    """What stands for a value in the help: by the field's name, or else by its type."""
+    kind: Any = Recipe.model_fields[name].annotation
+    return _METAVARS.get(name) or {bool: "", int: "N", float: "X"}.get(kind, "WORD")
+
+
+def _choices(name: str) -> str:
+    """The words that a field has to be one of, as a sentence; nothing where there are none."""
+    words = get_args(Recipe.model_fields[name].annotation)
+    are_words = words and all(isinstance(word, str) for word in words)
+    return f" One of {', '.join(words)}." if are_words else ""
+
+
 def _told(default: Any) -> str:
     """A field's default, in words."""
     if isinstance(default, tuple):
         return ",".join(map(str, default))
+    if isinstance(default, bool):
+        return "on" if default else "off"
     return "none" if default is None or default == {} else str(default)
 
 
 _READ: dict[str, Callable[[str], Any]] = {"hidden": _widths, "model_options": _options}
-_METAVARS = {"hidden": "WIDTHS", "model_options": "NAME=VALUE,…"}
+_METAVARS = {
+    "data": "DATA",
+    "model": "MODULE:FUNCTION",
+    "model_options": "NAME=VALUE,…",
+    "hidden": "WIDTHS",
+}

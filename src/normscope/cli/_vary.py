@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from normscope._errors import StudyError
-from normscope.records import Recipe
+from normscope.cli._recipe_options import scalar
+from normscope.records import Recipe, told
 
 _WIDTHS, _NO_WIDTHS = "hidden", "none"
 _OPTIONS = "model_options"
@@ -51,7 +52,7 @@ def _value(field: str, text: str) -> Any:
         StudyError: if it is of another.
     """
     if field not in Recipe.model_fields:
-        return _guessed(text)
+        return scalar(text)
     kind: Any = Recipe.model_fields[field].annotation
     seen: Any = text
     if field == _WIDTHS:
@@ -59,22 +60,9 @@ def _value(field: str, text: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(seen)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
         hint = " Widths are written 1000x500." if field == _WIDTHS else ""
-        msg = f"--vary {field}: {reason[0].lower()}{reason[1:]}, got {text!r}.{hint}"
+        msg = f"--vary {told(field, error.errors()[0])}.{hint}"
         raise StudyError(msg) from None
-
-
-def _guessed(text: str) -> Any:
-    """The value of an option of the user's own model."""
-    if text in {"true", "false"}:
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
 
 
 def seeds(text: str) -> int | list[int]:

@@ -37,16 +37,21 @@ def compare(
         str, typer.Option(metavar="N", help="How many seeds, or which (0,3,7).")
     ] = "5",
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe file (TOML); flags win over its fields.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A recipe file (TOML); flags win over its fields."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The study's folder; again to go on. Default: studies/DATA-FIELDS."),
+        typer.Option(
+            metavar="FOLDER",
+            help="The study's folder; again to go on. Default: studies/DATA-FIELDS.",
+        ),
     ] = None,
     target: Annotated[
         float | None,
         typer.Option(
-            help="Validation accuracy to reach, in percent. Default: the reference's own best."
+            metavar="X",
+            help="Validation accuracy to reach, in percent. Default: the reference's own best.",
         ),
     ] = None,
     reference: Annotated[
@@ -56,18 +61,22 @@ def compare(
             help="What the others are compared with. Default: norm=none, where it is varied.",
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of every interval.")] = 0.95,
+    confidence: Annotated[float, typer.Option(metavar="X", help="Of every interval.")] = 0.95,
     workers: Annotated[
-        int | None, typer.Option(help="Runs at a time. Default: one for every core.")
+        int | None, typer.Option(metavar="N", help="Runs at a time. Default: one for every core.")
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Also write a table of all runs to this file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a table of all runs to this file."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the study's folder and nothing else.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", metavar="", help="Print the study's folder and nothing else."
+        ),
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print study.json and nothing else.")
+        bool, typer.Option("--json", metavar="", help="Print study.json and nothing else.")
     ] = False,
     **recipe_options: Any,
 ) -> None:

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures of one letter each.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Pictures of one letter each.")
+    ],
     *,
-    top: Annotated[int, typer.Option(help="How many letters to print.", min=1)] = 3,
-    json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+    top: Annotated[int, typer.Option(metavar="N", help="How many letters to print.", min=1)] = 3,
+    json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the answers as JSON.")
+    ] = False,
 ) -> None:
     """Read pictures of one letter each: any size, dark on light or light on dark.
 

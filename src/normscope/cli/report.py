@@ -29,13 +29,16 @@ def report(
     ],
     *,
     out: Annotated[
-        Path | None, typer.Option(help="The page's file. Default: report.html in the folder.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The page's file. Default: report.html in the folder."),
     ] = None,
     language: Annotated[
-        _Language, typer.Option(help="What the page is written in: English or Chinese.")
+        _Language,
+        typer.Option(metavar="en|zh", help="What the page is written in: English or Chinese."),
     ] = _Language.EN,
     data: Annotated[
-        str | None, typer.Option(help="Where a run's data are now, if they moved.")
+        str | None,
+        typer.Option(metavar="DATA", help="Where a run's data are now, if they moved."),
     ] = None,
 ) -> None:
     """Write one HTML file that shows a run or a study; it opens from disk with no network."""

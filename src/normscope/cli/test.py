@@ -9,12 +9,15 @@ from normscope.cli import _console
 
 
 def test(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     *,
     data: Annotated[
-        str | None, typer.Option(help="Other data than the run's, or where they are now.")
+        str | None,
+        typer.Option(metavar="DATA", help="Other data than the run's, or where they are now."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print the scores as JSON.")
+    ] = False,
 ) -> None:
     """Test a run under running, population and batch statistics."""
     from normscope import training

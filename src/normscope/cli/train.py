@@ -22,25 +22,32 @@ _RUNS = Path("runs")
 def train(
     *,
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe file (TOML); flags win over its fields.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A recipe file (TOML); flags win over its fields."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A new folder for the run. Default: runs/DATA-NORM-N."),
+        typer.Option(metavar="FOLDER", help="A new folder for the run. Default: runs/DATA-NORM-N."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Take up the run in this folder where it stopped.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Take up the run in this folder where it stopped."),
     ] = None,
     write_recipe: Annotated[
-        Path | None, typer.Option(help="Write the recipe to this file and stop.")
+        Path | None, typer.Option(metavar="FILE", help="Write the recipe to this file and stop.")
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the run folder and nothing else.")
+        bool,
+        typer.Option("--quiet", "-q", metavar="", help="Print the run folder and nothing else."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print run.json and nothing else.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Print run.json and nothing else.")
+    ] = False,
     inspect: Annotated[
         bool,
-        typer.Option(help="Look inside the network for the report, as it trains and at the end."),
+        typer.Option(
+            metavar="", help="Look inside the network for the report, as it trains and at the end."
+        ),
     ] = True,
     **recipe_options: Any,
 ) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from normscope._errors import RecipeError
 from normscope._factories import names_a_function
 from normscope.records._base import Record
+from normscope.records._problems import told
 
 
 def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
@@ -133,8 +134,9 @@ class Recipe(Record):
     threads: int = _field(
         1,
         "Run",
-        "CPU threads. One by default: with more, a busy neighbour makes every step wait, and two "
-        "runs of one are faster than one of two. The same seed and count give the same bits.",
+        "CPU threads of this training. With more than one, a busy neighbour makes every step wait; "
+        "two cores do two runs of one thread each sooner than two runs of two. The same seed and "
+        "number of threads give the same bits.",
         ge=1,
         le=256,
     )
@@ -313,12 +315,12 @@ _ALSO_CALLED = {"lr": ["learning_rate"], "batch": ["batch_size"], "layers": ["hi
 
 def _sentence(problem: Any, recipe: type[Recipe]) -> str:
     """One of pydantic's problems, as a clause that names the field and what was seen."""
-    name = ".".join(str(part) for part in problem["loc"])
+    first, *rest = problem["loc"] or ("",)
+    name = f"{first}{''.join(f'[{part}]' for part in rest)}"
     if problem["type"] == "extra_forbidden":
         near = _ALSO_CALLED.get(name) or difflib.get_close_matches(name, recipe.model_fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(recipe.model_fields)}"
         return f"there is no field {name} ({hint})"
-    message = problem["msg"].removeprefix("Value error, ")
-    if not name:
-        return str(message)
-    return f"{name}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+    if not name:  # what is wrong with the recipe as a whole
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return told(name, problem)
