@@ -154,12 +154,21 @@ class MLP(nn.Module):
         Raises:
             InputError: if `x` is a NumPy array.
         """
-        if isinstance(x, np.ndarray):
-            msg = "MLP: this is a NumPy array; pass torch.from_numpy(images)."
-            raise InputError(msg)
+        _refuse_array(x)
         *hidden, last = self.layers
         h = x.flatten(1)
         for layer in hidden:
             h = F.relu(layer(h))
         logits: Tensor = last(h)
         return logits
+
+
+def _refuse_array(x: object) -> None:
+    """A network computes with tensors.
+
+    Raises:
+        InputError: if `x` is a NumPy array.
+    """
+    if isinstance(x, np.ndarray):
+        msg = "MLP: this is a NumPy array; pass torch.from_numpy(images)."
+        raise InputError(msg)
