@@ -203,6 +203,14 @@ def test_a_model_with_a_forward_of_its_own_keeps_its_class_and_its_names() -> No
     assert folded(rows())["hidden"].requires_grad, "it can still learn"
 
 
+def test_a_chain_has_no_identity_and_its_receipt_names_none() -> None:
+    folded, receipt = fold(article(), rows(9, 36))
+    assert type(folded).__name__ == "LinearChain"
+    assert receipt.changed
+    assert not any("Identity" in change.change for change in receipt.changed)
+    assert "went into 'layers.0.linear'" in {change.change for change in receipt.changed}
+
+
 def test_a_network_inside_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "jaxtyping_disable", True)  # fx's stand-ins are no tensors
     model = nn.Sequential(article(), nn.Softmax(dim=1)).eval()

@@ -77,7 +77,10 @@ class Recipe(Record):
     )
 
     hidden: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = _field(
-        (1000, 500, 250, 250, 250), "Network", "Widths of the hidden layers.", strict=False
+        (1000, 500, 250, 250, 250),
+        "Network",
+        "Widths of the hidden layers; none at all is [] in a file and '' on the command line.",
+        strict=False,
     )
     norm: Literal["batch", "none", "layer"] = _field(
         "batch", "Network", "What normalizes every layer, the logits as well."

@@ -77,13 +77,17 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
         _refuse_nothing(model, sites)
         before = _figures(result)
         changes = _apply(result, sites)
-        result = LinearChain.of(result) or result
+        if chain := LinearChain.of(result):
+            result = chain
+        else:
+            for path in sites.pairs:
+                changes[path] += "; torch.nn.Identity is in its place"
         difference = _difference(expected, result, example)
         if not difference <= tolerance:
             raise NormscopeError(_disagreement(difference, tolerance))
         return result, Receipt(
             operation="fold",
-            changed=tuple(changes),
+            changed=tuple(Change(module=path, change=done) for path, done in changes.items()),
             left=tuple(Left(module=path, reason=why) for path, why in sites.left.items()),
             difference=difference,
             tolerance=float(tolerance),
@@ -181,8 +185,8 @@ def _refuse_nothing(model: nn.Module, sites: Sites) -> None:
     raise InputError(msg)
 
 
-def _apply(model: nn.Module, sites: Sites) -> list[Change]:
-    """Fold in place, and say what was done, in the model's order."""
+def _apply(model: nn.Module, sites: Sites) -> dict[str, str]:
+    """Fold in place, and say what was done by module, in the model's order."""
     modules = dict(model.named_modules())
     new: dict[nn.Module, nn.Module] = {}
     changes: dict[str, str] = {}
@@ -193,14 +197,14 @@ def _apply(model: nn.Module, sites: Sites) -> list[Change]:
         weights[source] = folded(modules[source], norm)
         new[norm] = nn.Identity().train(norm.training)
         changes[source] = f"took in {path!r}"
-        changes[path] = f"went into {source!r}; torch.nn.Identity is in its place"
+        changes[path] = f"went into {source!r}"
     for path, weight in weights.items():
         new[modules[path]] = with_weights(modules[path], weight)
     for parent in list(modules.values()):
         for name, child in parent._modules.items():  # noqa: SLF001 - each name, also of twins
             if child in new:
                 setattr(parent, name, new[child])
-    return [Change(module=path, change=changes[path]) for path in modules if path in changes]
+    return {path: changes[path] for path in modules if path in changes}
 
 
 def _difference(expected: list[Tensor], result: nn.Module, example: Any) -> float:
