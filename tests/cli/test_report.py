@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,32 @@ def test_the_page_of_a_run_lies_in_its_folder(report, run_folder: Path) -> None:
     page = run_folder / "report.html"
     assert f"Wrote {page}" in out
     assert '<html lang="en">' in page.read_text(encoding="utf-8")
+
+
+_NO_TORCH = """
+import sys
+sys.modules["torch"] = None  # an import of it fails
+from normscope.cli import main
+sys.argv = ["normscope", "report", {study!r}]
+main()
+"""
+
+
+def python(script: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_page_of_a_study_is_drawn_where_there_is_no_torch(tmp_path: Path) -> None:
+    small_study().save(tmp_path / "study.json")
+    script = _NO_TORCH.format(study=str(tmp_path))
+    done = python(script)
+    assert done.returncode == 0, done.stderr
+    assert "Steps to the target" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    control = script.replace("normscope.cli import main", "normscope.training import train")
+    done = python(control)
+    assert "torch" in done.stderr
 
 
 def test_it_is_written_anew_in_another_language(report, run_folder: Path) -> None:

@@ -313,6 +313,36 @@ def test_where_the_epochs_are_varied_each_length_is_said() -> None:
     assert f"never, in {common * steps:,} steps" in Read(report_study(study)).text
 
 
+def test_where_all_runs_of_a_rate_fail_their_curves_are_drawn_below_the_target() -> None:
+    study = small_study(inspections=False)
+    failed = [
+        run.model_copy(
+            update={
+                "status": "diverged",
+                "test": None,
+                "curve": tuple(
+                    point.model_copy(update={"valid_accuracy": 10.0, "valid_loss": math.nan})
+                    for point in run.curve
+                ),
+            }
+        )
+        if run.learning_rate == 0.03
+        else run
+        for run in study.runs
+    ]
+    page = report_study(study.model_copy(update={"runs": tuple(failed)}))
+    charts = re.findall(r"<svg[^>]*aria-label=.Line chart with bands.*?</svg>", page, re.DOTALL)
+    assert len(charts) == 4
+    for chart in charts:
+        assert max(float(y) for y in re.findall(r"translate\([-\d.]+,([-\d.]+)\)", chart)) < 400
+
+
+@pytest.mark.parametrize("rates", [(0.01,), (0.003, 0.03)])
+def test_with_one_rate_nothing_is_compared_twice(rates: tuple[float, ...]) -> None:
+    page = report_study(small_study(inspections=False, rates=rates))
+    assert ("Both at the same rate" in Read(page).text) == (len(rates) > 1)
+
+
 def test_units_are_counted_from_one_as_in_the_diagram() -> None:
     inspection = samples.inspection(widths=SMALL)
     (label, *_) = re.findall(

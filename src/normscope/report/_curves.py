@@ -206,8 +206,9 @@ def _bands_chart(
     rows = [row for row in rows if field in row]
     count = len(study.design.arms)
     x = _scales.steps(max(row["step"] for row in rows), say("steps axis"))
+    target = _target(study) if field == "error" else []
     if field == "error":
-        errors = [row[key] for row in rows for key in ("error_low", "error_high")]
+        errors = [row[key] for row in [*rows, *target] for key in ("error_low", "error_high")]
         y, label = _scales.accuracy(errors), say("study accuracy curve label")
     else:
         y = _scales.Height(alt.Scale(zero=False), alt.Axis(title=None, tickCount=5))
@@ -216,11 +217,18 @@ def _bands_chart(
     band = drawn.mark_area(opacity=0.16).encode(y=y(f"{field}_low"), y2=f"{field}_high:Q")
     line = drawn.mark_line(strokeWidth=2).encode(y=y(field), strokeDash=_svg.dashed(count))
     layers = [band, line]
-    if field == "error" and study.analysis and math.isfinite(study.analysis.target):
-        target = [{"error": _error(study.analysis.target, study.data.valid_rows)}]
+    if target:
         rule = _svg.chart(target).mark_rule(strokeDash=[5, 4], color="var(--muted)")
         layers.append(rule.encode(y=y(field)))
     return _svg.svg(alt.layer(*layers), label=label, width=_svg.NARROW, height=height)
+
+
+def _target(study: Study) -> list[dict[str, float]]:
+    """The target as a row to draw, if there is one."""
+    if study.analysis is None or not math.isfinite(study.analysis.target):
+        return []
+    error = _error(study.analysis.target, study.data.valid_rows)
+    return [dict.fromkeys(("error", "error_low", "error_high"), error)]
 
 
 def _bands_table(study: Study, rows: Sequence[dict[str, Any]], say: Words) -> Table:

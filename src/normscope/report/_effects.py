@@ -14,6 +14,8 @@ from normscope.report import _scales, _svg
 from normscope.report._parts import Figure, Key, Panel, Table
 from normscope.report._words import Words
 
+Measure = Literal["test-accuracy", "steps-to-target"]
+
 _NEVER = 1.06
 """Where a run that never arrives is drawn, in multiples of the steps that it had."""
 
@@ -142,11 +144,7 @@ def _steps_table(study: Study, say: Words) -> Table:
 def differences_figure(study: Study, say: Words) -> Figure | None:
     """Test accuracy, the arm minus the reference, for every seed; None with nothing to compare."""
     assert study.analysis is not None
-    wanted = [
-        comparison
-        for comparison in study.analysis.comparisons
-        if comparison.measure == "test-accuracy"
-    ]
+    wanted = _by(study, "test-accuracy")
     own = [comparison for comparison in wanted if comparison.question != "equal-rate"]
     equal = [comparison for comparison in wanted if comparison.question == "equal-rate"]
     panels = [
@@ -272,13 +270,9 @@ def _sides(comparison: Comparison) -> tuple[str, str]:
     )
 
 
-Measure = Literal["test-accuracy", "steps-to-target"]
-
-
 def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | None:
     """Every comparison by this measure, question by question; None where there is none."""
-    assert study.analysis is not None
-    found = [one for one in study.analysis.comparisons if one.measure == measure]
+    found = _by(study, measure)
     rows: list[list[str]] = []
     for question in dict.fromkeys(one.question for one in found):
         rows.append([say(f"question {question}")])
@@ -304,6 +298,14 @@ def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | Non
         open=True,
         text=frozenset({1, 5}),
     )
+
+
+def _by(study: Study, measure: Measure) -> list[Comparison]:
+    """The comparisons by a measure; with one learning rate, equal rates are everybody's best."""
+    assert study.analysis is not None
+    rates = len(study.design.learning_rates)
+    found = [one for one in study.analysis.comparisons if one.measure == measure]
+    return [one for one in found if rates > 1 or one.question != "equal-rate"]
 
 
 def _comparison_row(comparison: Comparison, say: Words) -> list[str]:
