@@ -1,5 +1,6 @@
 """The commands as a person types them: what they print, and how they exit."""
 
+import io
 import json
 import os
 import re
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
 
 import normscope
-from normscope.cli import main
+from normscope.cli import _console, main
 from normscope.data import Dataset
 from normscope.records import Recipe, Run
 
@@ -128,6 +130,42 @@ def test_train_prints_shapes_epochs_test_and_where_to_go(
     assert "not a fair test" in answer.out
     assert "normscope predict runs/bars-batch-1" in answer.out
     assert Run.load(Path("runs/bars-batch-1")).status == "complete"
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_no_line_is_wider_than_the_screen_and_no_gap_is_doubled(
+    tiny_file: Path, normscope_: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(_console.out, "width", width)
+    out = normscope_("train", "--data", tiny_file, *SMALL).out
+    out += normscope_("test", "runs/bars-batch-1").out
+    lines = [line for line in out.splitlines() if not line.startswith("  normscope ")]
+    assert max(map(len, lines)) <= width
+    assert "\n\n\n" not in out
+    assert "valid acc" in out
+    assert ("seconds" in out) is (width >= 80)
+    assert len(set(re.findall(r"^(?: *epoch| +\d) .*$", out, re.MULTILINE))) == 4
+
+
+def test_one_is_one_epoch_and_two_are_two_epochs(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    for epochs, trained in ((1, "1 epoch"), (2, "2 epochs")):
+        out = normscope_("train", "--data", tiny_file, *SMALL, "--epochs", epochs).out
+        assert re.search(rf"Trained {trained} in \d+\.\d s\. The run", out)
+        out = normscope_("test", f"runs/bars-batch-{epochs}").out
+        assert f"complete, {epochs} of {trained}; tested on bars.npz, 60 rows" in out
+
+
+def test_an_error_is_one_line_but_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "The first of many words that do not fit into so narrow a terminal as this one."
+    for terminal, lines in ((False, 1), (True, 2)):
+        said = io.StringIO()
+        narrow = Console(file=said, width=50, force_terminal=terminal, color_system=None)
+        monkeypatch.setattr(_console, "_err", narrow)
+        _console.say_error(sentence)
+        assert len(said.getvalue().splitlines()) == lines
+        assert said.getvalue().split() == ["error:", *sentence.split()]
 
 
 def test_every_run_gets_a_folder_of_its_own(

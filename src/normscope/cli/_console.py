@@ -35,13 +35,26 @@ def say_wrapped(text: str, *, style: str = "") -> None:
 
 
 def say_error(error: Exception | str) -> None:
-    """Print one sentence to standard error."""
-    _err.print(Text.assemble(("error: ", "bold red"), str(error)))
+    """Print one sentence to standard error: one line, but on a terminal broken between words."""
+    _err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=not _err.is_terminal)
 
 
 def say_stopped(stopped: Exception) -> None:
     """What a person asked for is no error; it begins below the terminal's own ``^C``."""
-    _err.print(f"\n{stopped}")
+    sentence, *command = str(stopped).split("\n")
+    _err.print(f"\n{sentence}", soft_wrap=not _err.is_terminal)
+    for line in command:  # is to be copied, so it stays whole
+        _err.print(line)
+
+
+def counted(number: int, thing: str) -> str:
+    """How many of a thing.
+
+    Example:
+        >>> counted(1, "epoch"), counted(1800, "row")
+        ('1 epoch', '1,800 rows')
+    """
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def use_what_the_terminal_can_show() -> None:

@@ -124,28 +124,24 @@ def _say_plan(study: Study, plan: Plan) -> None:
     )
     rates = len(design.rates_of(design.arms[0]))
     factors = [
-        _count(len(design.arms), "arm"),
-        *([_count(rates, "learning rate")] if rates > 1 else []),
-        _count(len(design.seeds), "seed"),
+        _console.counted(len(design.arms), "arm"),
+        *([_console.counted(rates, "learning rate")] if rates > 1 else []),
+        _console.counted(len(design.seeds), "seed"),
     ]
     details = [_rates(design), _seeds(design.seeds), _epochs(design)]
     there = f"{plan.kept} are there already, " if plan.kept else ""
     resumed = f", {plan.resumed} of which go on where they stopped" if plan.resumed else ""
     _console.say_wrapped(
-        f"{_count(plan.runs, 'run')}: {' × '.join(factors)}. {'; '.join(details)}; "
+        f"{_console.counted(plan.runs, 'run')}: {' × '.join(factors)}. {'; '.join(details)}; "
         f"{study.data.train_rows:,} training images.\n"
         + (
             f"{there}{left} to train{resumed}; {plan.workers} at a time on "
-            f"{_count(plan.cores, 'core')}."
+            f"{_console.counted(plan.cores, 'core')}."
             if left
             else "All are there already: nothing is left to train."
         ),
         style="dim",
     )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -169,7 +165,7 @@ def _epochs(design: Design) -> str:
     """How long the runs are."""
     lengths = sorted({run.recipe.epochs for run in planned_runs(design)})
     return (
-        f"{_count(lengths[0], 'epoch')} each"
+        f"{_console.counted(lengths[0], 'epoch')} each"
         if len(lengths) == 1
         else (f"{lengths[0]} to {lengths[-1]} epochs")
     )

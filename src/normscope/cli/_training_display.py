@@ -1,6 +1,7 @@
 """What a person sees while a network trains, and at the end."""
 
 import math
+from collections.abc import Callable
 from shlex import quote
 
 from rich.console import Console
@@ -17,7 +18,7 @@ _EXPLAINED = {
     "population": "exact, over the training set, layer by layer",
     "batch": "the test set's own: not a fair test",
 }
-_WIDE_ENOUGH = 74
+_WIDE_ENOUGH = 79
 _HUGE = 1e4
 
 
@@ -42,22 +43,23 @@ class TrainingDisplay:
         recipe = run.recipe
         self._epochs = recipe.epochs
         self._steps = steps_per_epoch
-        self._console.print(
+        _console.say_wrapped(
             f"{_network(run)}\n"
             f"Adam {recipe.learning_rate:g}, batches of {recipe.batch_size}, seed {recipe.seed}, "
             f"{run.environment.device}, threads {run.environment.threads}",
         )
         if run.notes:
-            self._console.print(run.notes[-1])
-        self._console.print(_HEADER, style="dim")
+            _console.say_wrapped(run.notes[-1])
+        self._console.print(_row(self._console.width), style="dim")
         for record in run.epochs:
-            self._console.print(_line(record), style="dim")
+            self._console.print(_row(self._console.width, record), style="dim")
         self._task = self._progress.add_task(
             "training",
             total=recipe.epochs * steps_per_epoch,
             completed=len(run.epochs) * steps_per_epoch,
         )
-        self._progress.start()
+        if self._console.is_interactive:
+            self._progress.start()
 
     def on_step(self, view: StepView) -> None:
         """Move the bar."""
@@ -68,11 +70,12 @@ class TrainingDisplay:
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Print the epoch's line."""
-        self._progress.console.print(_line(record))
+        self._console.print(_row(self._console.width, record))
 
     def on_end(self, run: Run) -> None:  # noqa: ARG002 - the protocol's
         """Take the bar away."""
-        self._progress.stop()
+        if self._console.is_interactive:  # elsewhere it would leave a blank line
+            self._progress.stop()
 
 
 def _network(run: Run) -> str:
@@ -85,21 +88,29 @@ def _network(run: Run) -> str:
     return f"{' x '.join(map(str, size))} → {recipe.model}({options}) → {classes}"
 
 
-_HEADER = "epoch   train loss   train acc   valid loss   valid acc       rate   seconds"
+_COLUMNS: dict[str, Callable[[EpochRecord], str]] = {
+    "epoch": lambda epoch: str(epoch.epoch),
+    "train loss": lambda epoch: _loss(epoch.train_loss),
+    "train acc": lambda epoch: f"{epoch.train_accuracy:.2f} %",
+    "valid loss": lambda epoch: _loss(epoch.valid_loss),
+    "valid acc": lambda epoch: f"{epoch.valid_accuracy:.2f} %",
+    "    rate": lambda epoch: f"{epoch.learning_rate:.5f}",
+    "seconds": lambda epoch: f"{epoch.seconds:.2f}",
+}
+_ALL = len("   ".join(_COLUMNS))
+_FEW = ("epoch", "train acc", "valid loss", "valid acc")
 
 
-def _line(record: EpochRecord) -> str:
-    """One epoch, under `_HEADER`."""
-    return (
-        f"{record.epoch:5d}   {_loss(record.train_loss)}   {record.train_accuracy:7.2f} %"
-        f"   {_loss(record.valid_loss)}   {record.valid_accuracy:7.2f} %"
-        f"   {record.learning_rate:8.5f}   {record.seconds:7.2f}"
-    )
+def _row(width: int, epoch: EpochRecord | None = None) -> str:
+    """An epoch's figures, or their names, as a line that fits `width` characters."""
+    shown = _COLUMNS if width >= _ALL else _FEW
+    cells = (_COLUMNS[name](epoch) if epoch else name for name in shown)
+    return "   ".join(cell.rjust(len(name)) for name, cell in zip(shown, cells, strict=True))
 
 
 def _loss(value: float) -> str:
-    """Ten characters, also where a run is about to diverge."""
-    return f"{value:10.4f}" if value < _HUGE else f"{value:10.3e}"
+    """At most ten characters, also where a run is about to diverge."""
+    return f"{value:.4f}" if value < _HUGE else f"{value:.3e}"
 
 
 def say_data(dataset: Dataset) -> None:
@@ -107,13 +118,13 @@ def say_data(dataset: Dataset) -> None:
     for name, split in (("train", dataset.train), ("valid", dataset.valid), ("test", dataset.test)):
         _console.say(f"{name:5}  images {split.images.shape}  labels {split.labels.shape}")
     for note in dataset.notes:
-        _console.say(f"note: {note}", style="dim")
+        _console.say_wrapped(f"note: {note}", style="dim")
 
 
 def say_scores(scores: TestScores) -> None:
     """The three test figures side by side, each with what it means."""
     if scores.running == scores.population == scores.batch:
-        _console.say(
+        _console.say_wrapped(
             f"\ntest accuracy {scores.running.accuracy:.2f} %, loss {scores.running.loss:.4f} "
             "(no batch norm: there are no statistics to choose)"
         )
@@ -139,8 +150,11 @@ def say_result(run: Run, folder: str) -> None:
         say_scores(run.test)
     seconds = sum(record.seconds for record in run.epochs)
     path = quote(folder)
+    epochs = _console.counted(len(run.epochs), "epoch")
+    _console.say_wrapped(
+        f"\nTrained {epochs} in {seconds:.{0 if seconds >= 10 else 1}f} s. The run is in {path}:"
+    )
     _console.say(
-        f"\nTrained {len(run.epochs)} epochs in {seconds:.0f} s. The run is in {path}:\n"
         f"  normscope test {path}"
         + (f"\n  normscope predict {path} PICTURE.png" if run.data.picture_size else "")
     )

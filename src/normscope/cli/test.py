@@ -30,12 +30,13 @@ def test(
     if json:
         _console.say(scores.model_dump_json(indent=2))
         return
-    _console.say(
-        f"{run}: {record.status}, {len(record.epochs)} of {record.recipe.epochs} epochs; "
-        f"tested on {dataset.name}, {len(dataset.test):,} rows"
+    _console.say_wrapped(
+        f"{run}: {record.status}, {len(record.epochs)} of "
+        f"{_console.counted(record.recipe.epochs, 'epoch')}; "
+        f"tested on {dataset.name}, {_console.counted(len(dataset.test), 'row')}"
     )
     if dataset.classes != record.data.classes:
-        _console.say(
+        _console.say_wrapped(
             f"note: the run's classes are {', '.join(record.data.classes)}, these data's are "
             f"{', '.join(dataset.classes)}; they are matched by their order.",
             style="dim",
