@@ -18,6 +18,7 @@ import numpy as np
 import scipy.stats
 
 from normscope.records import Arm, Study, StudyRun
+from normscope.report._numbers import signed
 from normscope.studies._analysis import analyse
 from normscope.studies._intervals import (
     _weights,
@@ -331,7 +332,7 @@ def real_trainings(study: Study, sizes: Sequence[int] = (3, 5, 10)) -> list[str]
             found = judged(study, draw, truth)
             accuracy, steps = found["test-accuracy"], found["steps-to-target"]
             lines.append(
-                f"| {one} and {other} | {truth['test-accuracy']:+.2f} | {n} "
+                f"| {one} and {other} | {signed(truth['test-accuracy'])} | {n} "
                 f"| {accuracy.covered:.1f} | {accuracy.concluded:.1f} "
                 f"| × {truth['steps-to-target']:.2f} "
                 f"| {steps.covered:.1f} | {steps.concluded:.1f} |"
