@@ -246,6 +246,8 @@ def test_who_never_arrives_counts_with_all_steps_and_is_counted():
         ([100, 100, 100, None], [900, 900, 900, 900], "undecided"),
         ([100, 120, 140, 100], [900, 800, None, 900], "lower"),
         ([100, 120, 900, 100], [100, 140, 800, 120], "no-difference"),
+        ([900, None, 900, None], [900, 950, 900, None], "no-difference"),
+        ([900, None, 900, None], [None, 950, None, None], "undecided"),  # most were stopped
         ([100], [900], "undecided"),
     ],
 )
