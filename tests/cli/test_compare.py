@@ -149,7 +149,7 @@ def test_after_ctrl_c_it_says_that_the_same_command_goes_on(
     assert Study.load(Path("s")).status == "running"
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
 def test_the_result_fits_the_screen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:

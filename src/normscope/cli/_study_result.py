@@ -43,6 +43,8 @@ def _table(analysis: Analysis, design: Design) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3 if wide else 2, 0, 0))
     table.add_column("arm", overflow="fold")
     figures = ["test accuracy", f"steps to {analysis.target:.1f} %", "reached", "diverged"]
+    if not wide and not any(cell.diverged for cell in analysis.cells):
+        figures.remove("diverged")
     for heading in ["rate"] * swept + ["n"] * wide + figures:
         table.add_column(heading, justify="right")
     shown = None
@@ -53,7 +55,7 @@ def _table(analysis: Analysis, design: Design) -> Table:
             cell.arm if cell.arm != shown else "",
             *[rate] * swept,
             *[str(cell.n)] * wide,
-            *_figures(cell, wide=wide),
+            *_figures(cell, wide=wide)[: len(figures)],
             style="bold" if best else None,
         )
         shown = cell.arm
