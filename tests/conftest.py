@@ -1,6 +1,7 @@
 """What every test gets: one thread, a fixed random state, and small data to train on."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 import torch
 
 from normscope.data import Dataset, Split
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C; the tests send some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

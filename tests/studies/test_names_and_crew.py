@@ -139,3 +139,8 @@ def test_the_longest_run_has_the_most_work(tiny: Dataset) -> None:
     assert work(epochs=3, hidden=(10,)) == 3 * 130 * (36 * 10 + 10 * 3)
     assert work(epochs=4) > work(epochs=3)
     assert work(hidden=(1000,)) > work(hidden=(100,))
+
+
+def test_one_recipe_alone_is_no_list() -> None:
+    with pytest.raises(RecipeError, match=r"\[recipe\]; this is one recipe"):
+        named(Recipe())

@@ -11,6 +11,7 @@ from normscope.records._inspection import LayerHistory as LayerHistory
 from normscope.records._inspection import LayerStatistics as LayerStatistics
 from normscope.records._inspection import Mistake as Mistake
 from normscope.records._inspection import Specimen as Specimen
+from normscope.records._problems import first_told as first_told
 from normscope.records._problems import told as told
 from normscope.records._receipt import Change as Change
 from normscope.records._receipt import Left as Left

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from normscope._errors import RunFolderError
 from normscope.records._base import Record
 from normscope.records._files import write_atomically
+from normscope.records._problems import first_told
 from normscope.records._run import Measured
 
 INSPECTION_FORMAT: Literal[1] = 1
@@ -154,11 +155,9 @@ class Inspection(Record):
             msg = f"{file}: the inspection cannot be read ({error.strerror})."
             raise RunFolderError(msg) from None
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
             msg = (
                 f"{file}: this is not an inspection that this version of Normscope can read "
-                f"({field}: {first['msg']}). Delete it; it can be made again."
+                f"({first_told(error)}). Delete it; it can be made again."
             )
             raise RunFolderError(msg) from None
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -22,6 +24,7 @@ _WANTED = {
     "less_than_equal": "{le} or less",
     "string_too_short": "text that is not empty",
 }
+_PRESENCE = {"missing": "is missing", "extra_forbidden": "is no field of it"}
 _LONGEST = 80
 
 
@@ -41,6 +44,8 @@ def told(subject: str, problem: Any) -> str:
         "--epochs has to be a whole number, got 'many'"
     """
     kind, seen = problem["type"], f"got {_cut(repr(problem['input']))}"
+    if kind in _PRESENCE:
+        return f"{subject} {_PRESENCE[kind]}"
     wanted = _WANTED.get(kind) or _KINDS.get(kind.partition("_")[0])
     if wanted:
         limits = {name: _plain(limit) for name, limit in problem.get("ctx", {}).items()}
@@ -48,6 +53,21 @@ def told(subject: str, problem: Any) -> str:
         return f"{subject} has to be {words}, {seen}"
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     return f"{subject}: {message[0].lower()}{message[1:]}, {seen}"
+
+
+def first_told(error: ValidationError) -> str:
+    """The first thing that is wrong with a file's content, by the field's path.
+
+    Example:
+        >>> from normscope.records import Recipe, Run
+        >>> try:
+        ...     Run.model_validate({"recipe": Recipe()})
+        ... except ValidationError as error:
+        ...     first_told(error)
+        'status is missing'
+    """
+    problem = error.errors()[0]
+    return told(".".join(map(str, problem["loc"])) or "the file", problem)
 
 
 def _plain(limit: Any) -> Any:

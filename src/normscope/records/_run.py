@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from normscope._errors import RecipeError, RunFolderError
 from normscope.records._base import Record
 from normscope.records._files import write_atomically
+from normscope.records._problems import first_told
 from normscope.records._recipe import Recipe
 
 RUN_FORMAT: Literal[1] = 1
@@ -169,11 +170,9 @@ class Run(Record):
             msg = f"{file}: this version of Normscope cannot read the run ({error})"
             raise RunFolderError(msg) from None
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
             msg = (
                 f"{file}: this is not a run that this version of Normscope can read "
-                f"({field}: {first['msg']})."
+                f"({first_told(error)})."
             )
             raise RunFolderError(msg) from None
 

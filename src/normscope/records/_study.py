@@ -11,6 +11,7 @@ from normscope._errors import RecipeError, StudyError
 from normscope.records._base import Record
 from normscope.records._files import write_atomically
 from normscope.records._inspection import Inspection
+from normscope.records._problems import first_told
 from normscope.records._recipe import Recipe
 from normscope.records._run import (
     DataRecord,
@@ -270,11 +271,9 @@ class Study(Record):
             msg = f"{file}: this version of Normscope cannot read the study ({error})"
             raise StudyError(msg) from None
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
             msg = (
                 f"{file}: this is not a study that this version of Normscope can read "
-                f"({field}: {first['msg']})."
+                f"({first_told(error)})."
             )
             raise StudyError(msg) from None
 

@@ -24,6 +24,7 @@ def named(recipes: Sequence[Recipe] | Mapping[str, Recipe]) -> dict[str, Recipe]
         >>> list(named([Recipe(seed=7)]))
         ['seed-7']
     """
+    _refuse_one_alone(recipes)
     chosen = list(recipes.values() if isinstance(recipes, Mapping) else recipes)
     _refuse_what_is_no_recipe(chosen)
     names = list(recipes) if isinstance(recipes, Mapping) else _names(chosen)
@@ -39,6 +40,13 @@ def named(recipes: Sequence[Recipe] | Mapping[str, Recipe]) -> dict[str, Recipe]
             msg = f"{name!r} cannot be a run's name: it has to be the name of a new folder."
             raise RecipeError(msg)
     return dict(zip(names, chosen, strict=True))
+
+
+def _refuse_one_alone(recipes: object) -> None:
+    """Refuse a recipe that is not in a list; it is iterable, but over its fields."""
+    if isinstance(recipes, Recipe):
+        msg = "Give a list of recipes, such as [recipe]; this is one recipe."
+        raise RecipeError(msg)
 
 
 def _refuse_what_is_no_recipe(recipes: Sequence[object]) -> None:

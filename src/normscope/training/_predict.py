@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from normscope._errors import RunFolderError
 from normscope.data import Framing, read_picture
-from normscope.records import Run
+from normscope.records import Run, first_told
 from normscope.training._environment import cpu_threads
 from normscope.training._run_folder import RunFolder
 
@@ -110,9 +110,8 @@ def _framing(run: Run, path: Path) -> Framing:
     try:
         return TypeAdapter(Framing).validate_python(run.data.framing)
     except ValidationError as error:
-        problem = error.errors()[0]
         msg = (
             f"{path}: run.json does not say how the training images sit (data.framing."
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}). Was it edited?"
+            f"{first_told(error)}). Was it edited?"
         )
         raise RunFolderError(msg) from None
