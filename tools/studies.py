@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from normscope.records import Cell, Study
+    from normscope.records import Cell, Comparison, Study
 
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "studies"
 DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
-SETS = {"notmnist": ("notmnist/notMNIST.pickle.gz", 10), "mnist": ("mnist", 2)}
+SETS = {"notmnist": ("notMNIST", "notmnist/notMNIST.pickle.gz", 10), "mnist": ("MNIST", "mnist", 2)}
 # On the article's weights a rate acts divided by the square root of the fan-in.
 STUDIES = {
     "notmnist-scaled": [0.002, 0.006, 0.02, 0.06, 0.2],
@@ -36,6 +36,7 @@ TITLES = {
     "mnist-plain": "MNIST, plain weights",
 }
 SEEDS = 10
+ARTICLES_RATE = 0.02
 _ROOM = 32
 
 
@@ -45,9 +46,9 @@ def train(name: str) -> None:
     from normscope.records import write_atomically
 
     data, weights = name.split("-")
-    source, epochs = SETS[data]
+    title, source, epochs = SETS[data]
     # The file names no folder of the machine that it was made on.
-    dataset = replace(ns.load_data(DATA / source), source=source)
+    dataset = replace(ns.load_data(DATA / source), name=title, source=source)
     # The article's schedule, shortened: 15 of 100 epochs at the full rate, then linearly to 0.
     constant = max(1, epochs * 15 // 100)
     recipe = ns.Recipe(weights=weights, epochs=epochs, constant_epochs=constant)
@@ -74,8 +75,53 @@ def committed() -> "dict[str, Study]":
 
 
 def page() -> str:
-    """What the studies say: of each a picture, a table, and the verdict."""
-    return "\n\n".join(section(name, study) for name, study in committed().items())
+    """What the studies say: all of them in a table, and of each a picture, a table, the verdict."""
+    studies = committed()
+    return "\n\n".join(
+        [summary(studies), *(section(name, study) for name, study in studies.items())]
+    )
+
+
+def summary(studies: "dict[str, Study]") -> str:
+    """The studies at a glance: each arm at its own best rate, and both at the article's."""
+    heads = ["batch against none", "best rates", "accuracy, points", "steps to the target"]
+    heads.append(f"accuracy at {ARTICLES_RATE:g}")
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for name, study in studies.items():
+        own = found(study, "own-best", "test-accuracy")
+        cells = [
+            TITLES[name],
+            f"{own.learning_rate:g} and {own.other_learning_rate:g}",
+            _shown(own),
+            _shown(found(study, "own-best", "steps-to-target")),
+            _shown(found(study, "equal-rate", "test-accuracy", ARTICLES_RATE)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    bold = "**bold** where a difference is concluded (Holm's procedure)"
+    return "\n".join([*lines, "", f"95 % intervals over {SEEDS} paired seeds; {bold}."])
+
+
+def found(study: "Study", question: str, measure: str, rate: float | None = None) -> "Comparison":
+    """The one comparison of a kind, at a rate where there are several."""
+    assert study.analysis is not None
+    (one,) = [
+        c
+        for c in study.analysis.comparisons
+        if (c.question, c.measure) == (question, measure) and rate in (None, c.learning_rate)
+    ]
+    return one
+
+
+def _shown(comparison: "Comparison") -> str:
+    """An effect with its interval; bold where it is one."""
+    from normscope.report._numbers import signed
+    from normscope.report._verdict_words import Say, points
+
+    if comparison.measure == "test-accuracy":
+        text = f"{signed(comparison.effect.value)} {points(comparison.effect)}"
+    else:
+        text = "{bound}× {factor}{interval}".format(**Say("en").times(comparison))
+    return f"**{text}**" if comparison.conclusion in {"higher", "lower"} else text
 
 
 def section(name: str, study: "Study") -> str:
