@@ -1,10 +1,11 @@
 """Train the studies that `docs/does-it-help.md` reports, and print them: `./dev studies`.
 
-With and without batch norm, on notMNIST and on MNIST, in both parametrizations, at four or five
-learning rates, ten seeds each. The data are found where ``NORMSCOPE_DATA`` points to. The runs go
-to `studies/` (stopped, the same command goes on); each study's file, with every raw value, and its
-picture to `docs/studies/`. Names of studies train those alone. `./dev studies print` prints what
-the committed files say, and `./dev studies picture` draws the pictures again.
+With and without batch norm, ten seeds each: the article's own settings, and shorter trainings on
+notMNIST and on MNIST, in both parametrizations, at four or five learning rates. The data are found
+where ``NORMSCOPE_DATA`` points to. The runs go to `studies/` (stopped, the same command goes on);
+each study's file, with every raw value, and its picture to `docs/studies/`. Names of studies train
+those alone. `./dev studies print` prints what the committed files say, `./dev studies headline` the
+README's part of that, and `./dev studies picture` draws the pictures again.
 """
 
 import gzip
@@ -13,7 +14,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from normscope.records import Cell, Comparison, Study
@@ -21,22 +22,41 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "studies"
 DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
-SETS = {"notmnist": ("notMNIST", "notmnist/notMNIST.pickle.gz", 10), "mnist": ("MNIST", "mnist", 2)}
-# On the article's weights a rate acts divided by the square root of the fan-in.
+SOURCES = {"notMNIST": "notmnist/notMNIST.pickle.gz", "MNIST": "mnist"}
+
+
+class Conditions(NamedTuple):
+    """What a study holds fixed, and the learning rates that it tries.
+
+    Attributes:
+        title: of its section.
+        data: the data set's name.
+        weights: of the recipe.
+        epochs: of the recipe; the schedule is the article's: 15 of 100 epochs at the full rate.
+        rates: on the article's weights one acts divided by the square root of the fan-in.
+    """
+
+    title: str
+    data: str
+    weights: str
+    epochs: int
+    rates: tuple[float, ...]
+
+
+ARTICLES_RATE = 0.02
+SCALED, PLAIN = (0.002, 0.006, 0.02, 0.06), (0.0006, 0.002, 0.006, 0.02)
 STUDIES = {
-    "notmnist-scaled": [0.002, 0.006, 0.02, 0.06, 0.2],
-    "notmnist-plain": [0.0006, 0.002, 0.006, 0.02],
-    "mnist-scaled": [0.002, 0.006, 0.02, 0.06],
-    "mnist-plain": [0.0006, 0.002, 0.006, 0.02],
-}
-TITLES = {
-    "notmnist-scaled": "notMNIST, the article's weights",
-    "notmnist-plain": "notMNIST, plain weights",
-    "mnist-scaled": "MNIST, the article's weights",
-    "mnist-plain": "MNIST, plain weights",
+    "article": Conditions(
+        "The article's own settings", "notMNIST", "scaled", 100, (ARTICLES_RATE,)
+    ),
+    "notmnist-scaled": Conditions(
+        "notMNIST, the article's weights", "notMNIST", "scaled", 10, (*SCALED, 0.2)
+    ),
+    "notmnist-plain": Conditions("notMNIST, plain weights", "notMNIST", "plain", 10, PLAIN),
+    "mnist-scaled": Conditions("MNIST, the article's weights", "MNIST", "scaled", 2, SCALED),
+    "mnist-plain": Conditions("MNIST, plain weights", "MNIST", "plain", 2, PLAIN),
 }
 SEEDS = 10
-ARTICLES_RATE = 0.02
 _ROOM = 32
 
 
@@ -45,14 +65,14 @@ def train(name: str) -> None:
     import normscope as ns
     from normscope.records import write_atomically
 
-    data, weights = name.split("-")
-    title, source, epochs = SETS[data]
+    title, data, weights, epochs, rates = STUDIES[name]
+    source = SOURCES[data]
     # The file names no folder of the machine that it was made on.
-    dataset = replace(ns.load_data(DATA / source), name=title, source=source)
-    # The article's schedule, shortened: 15 of 100 epochs at the full rate, then linearly to 0.
+    dataset = replace(ns.load_data(DATA / source), name=data, source=source)
     constant = max(1, epochs * 15 // 100)
     recipe = ns.Recipe(weights=weights, epochs=epochs, constant_epochs=constant)
-    vary = {"norm": ["batch", "none"], "learning_rate": STUDIES[name]}
+    vary = {"norm": ["batch", "none"]} | ({"learning_rate": rates} if len(rates) > 1 else {})
+    print(f"{title} ...", flush=True)
     study = ns.compare(
         vary, recipe, seeds=SEEDS, data=dataset, out=ROOT / "studies" / name, on_progress=_tell
     )
@@ -90,7 +110,7 @@ def summary(studies: "dict[str, Study]") -> str:
     for name, study in studies.items():
         own = found(study, "own-best", "test-accuracy")
         cells = [
-            TITLES[name],
+            f"{STUDIES[name].title}, {STUDIES[name].epochs} epochs",
             f"{own.learning_rate:g} and {own.other_learning_rate:g}",
             _shown(own),
             _shown(found(study, "own-best", "steps-to-target")),
@@ -130,9 +150,10 @@ def section(name: str, study: "Study") -> str:
 
     assert study.analysis is not None
     *found, conditions = verdict(study)
+    picture = f"![Test accuracy over the learning rate, by arm](studies/{name}.svg)"
     parts = [
-        f"### {TITLES[name]}",
-        f"![Test error over the learning rate, with and without batch norm](studies/{name}.svg)",
+        f"### {STUDIES[name].title}",
+        *([picture] if len(study.design.learning_rates) > 1 else []),
         table(study),
         "\n".join(f"- {sentence}" for sentence in found),
         f"{conditions} Every raw value: [`studies/{name}.json.gz`](studies/{name}.json.gz).",
@@ -166,11 +187,13 @@ def _cell(cell: "Cell", *, best: bool) -> str:
 
 
 def headline() -> str:
-    """The README's sentences: the verdict on the article's own settings."""
+    """What the README says: the verdict on the article's own settings, and all in a table."""
     from normscope.report import verdict
 
-    study = committed()["notmnist-scaled"]
-    return "\n".join(f"- {sentence}" for sentence in verdict(study))
+    studies = committed()
+    *found, conditions = verdict(studies["article"])
+    sentences = "\n".join(f"- {sentence}" for sentence in found)
+    return f"{sentences}\n\n{conditions}\n\n{summary(studies)}"
 
 
 def draw(name: str, study: "Study") -> None:
@@ -215,7 +238,8 @@ def main(words: list[str]) -> int:
         print(page() if words == ["print"] else headline())
         return 0
     for name, study in committed().items():
-        draw(name, study)
+        if len(study.design.learning_rates) > 1:
+            draw(name, study)
     return 0
 
 
