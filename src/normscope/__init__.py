@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from normscope.studies import inspect_run as inspect
     from normscope.studies import train_many as train_many
     from normscope.surgery import fold as fold
+    from normscope.surgery import recalibrate as recalibrate
     from normscope.training import load as load
     from normscope.training import predict_run as predict
     from normscope.training import resume as resume
@@ -60,6 +61,7 @@ _HOMES = {
     "inspect": ("normscope.studies", "inspect_run"),
     "load": ("normscope.training", "load"),
     "predict": ("normscope.training", "predict_run"),
+    "recalibrate": ("normscope.surgery", "recalibrate"),
     "resume": ("normscope.training", "resume"),
     "test": ("normscope.training", "test_run"),
     "train": ("normscope.training", "train"),
@@ -96,6 +98,7 @@ __all__ = [
     "load",
     "load_data",
     "predict",
+    "recalibrate",
     "resume",
     "test",
     "train",

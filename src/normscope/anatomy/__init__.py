@@ -1,5 +1,8 @@
 """Read any model, and leave it as it was."""
 
+from normscope.anatomy._calling import Forward as Forward
+from normscope.anatomy._calling import batches_of as batches_of
+from normscope.anatomy._calling import call as call
 from normscope.anatomy._modes import batch_statistics as batch_statistics
 from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layers
 from normscope.anatomy._preserved import modes_preserved as modes_preserved

@@ -1,38 +1,56 @@
 """Exact population statistics of any network, one batch norm after another."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.stats import Moments, merge_all
+from normscope.stats import Moments, merge_all, over_all_ranks
 
-_Look = Callable[[_BatchNorm, Tensor], None]
+Forward = Callable[[nn.Module, Any], object]
+"""Calls a network with a batch."""
+Look = Callable[[_BatchNorm, Tensor], None]
+"""Is told what a batch norm is given."""
 
 
 @torch.no_grad()
-def set_population_statistics_by_passes(network: nn.Module, chunks: Sequence[Tensor]) -> None:
-    r"""Set every batch norm's running statistics to the exact ones of all rows.
+def set_population_statistics_by_passes(
+    network: nn.Module,
+    batches: Iterable[Any],
+    *,
+    forward: Forward | None = None,
+    norms: Collection[_BatchNorm] | None = None,
+    look: Look | None = None,
+) -> None:
+    r"""Set the running statistics of batch norms to the exact ones of all rows.
 
     As `set_population_statistics` does for an `MLP`, but for a network of which nothing is known:
     the batch norms are set in the order in which a pass calls them, and for each of them all rows
     pass through the network as far as that layer, in eval mode, with those before it already
     normalizing by theirs. So k batch norms cost k passes, of half the network's length on average.
-    Moments are over everything but the channels (axis 1), in float64, and are merged over chunks.
+    Moments are over everything but the channels (axis 1), in float64, and are merged over batches,
+    and over the ranks of `torch.distributed` where it is initialized.
 
-    A layer that is called several times in a pass gets the moments of all its calls. Layers that
-    are never called, or track no statistics, are left alone.
+    A layer that a pass of the first batch calls several times gets the moments of all its calls, in
+    whole passes. Layers that are never called, or track no statistics, are left alone.
 
     Afterwards the network is in eval mode. Where it raises on the way, the statistics are those
     from before.
 
     Args:
         network: changed in place: running mean, running variance; ``num_batches_tracked`` is kept.
-        chunks: all rows, ``[rows, ...]``, cut as the memory allows; at least one.
+        batches: all rows, cut as the memory allows; can be gone through again and again.
+        forward: how the network is called with a batch; by default with the batch alone.
+        norms: the batch norms to set; by default all that are called and track statistics.
+        look: told of every input whose moments are taken.
+
+    Raises:
+        NormscopeError: if another rank failed.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
@@ -42,12 +60,14 @@ def set_population_statistics_by_passes(network: nn.Module, chunks: Sequence[Ten
         tensor(True)
     """
     network.eval()
-    calls = _calls(network, chunks[0])
-    before = [(norm, _statistics(norm).clone()) for norm in calls]
+    call = forward or _alone
+    calls = _calls(network, next(iter(batches)), call)
+    wanted = {norm: n for norm, n in calls.items() if norms is None or norm in norms}
+    before = [(norm, _statistics(norm).clone()) for norm in wanted]
     try:
-        for norm, times in calls.items():
-            passes = (_inputs(network, norm, times, chunk) for chunk in chunks)
-            moments = merge_all(_moments(x) for inputs in passes for x in inputs)
+        for norm, times in wanted.items():
+            mine = partial(_moments_of, network, norm, times, batches, call, look)
+            moments = over_all_ranks(mine)
             norm.running_mean.copy_(moments.mean)  # type: ignore[union-attr]
             norm.running_var.copy_(moments.population_variance)  # type: ignore[union-attr]
     except BaseException:
@@ -55,6 +75,31 @@ def set_population_statistics_by_passes(network: nn.Module, chunks: Sequence[Ten
             norm.running_mean.copy_(mean)  # type: ignore[union-attr]
             norm.running_var.copy_(variance)  # type: ignore[union-attr]
         raise
+
+
+def _alone(network: nn.Module, batch: Any) -> object:
+    """The batch is what the network takes."""
+    return network(batch)
+
+
+def _moments_of(
+    network: nn.Module,
+    norm: _BatchNorm,
+    times: int,
+    batches: Iterable[Any],
+    call: Forward,
+    look: Look | None,
+) -> Moments:
+    """Of everything that a pass over all batches gives to `norm`."""
+
+    def all_inputs() -> Iterator[Tensor]:
+        for batch in batches:
+            for x in _inputs(network, norm, times, batch, call):
+                if look:
+                    look(norm, x)
+                yield x
+
+    return merge_all(map(_moments, all_inputs()))
 
 
 def _statistics(norm: _BatchNorm) -> Tensor:
@@ -69,7 +114,7 @@ def _moments(x: Tensor) -> Moments:
     return Moments.of(x.double(), [axis for axis in range(x.ndim) if axis != 1])
 
 
-def _calls(network: nn.Module, rows: Tensor) -> "Counter[_BatchNorm]":
+def _calls(network: nn.Module, batch: Any, call: Forward) -> "Counter[_BatchNorm]":
     """The batch norms that a pass calls, in that order, and how often."""
     calls: Counter[_BatchNorm] = Counter()
     norms = [
@@ -78,21 +123,23 @@ def _calls(network: nn.Module, rows: Tensor) -> "Counter[_BatchNorm]":
         if isinstance(module, _BatchNorm) and module.running_mean is not None
     ]
     with _looking_at(norms, lambda norm, _: calls.update([norm])):
-        network(rows[:2])
+        call(network, batch)
     return calls
 
 
-def _inputs(network: nn.Module, norm: _BatchNorm, times: int, rows: Tensor) -> list[Tensor]:
-    """What a pass gives to `norm`; it ends with the last of so many calls."""
+def _inputs(
+    network: nn.Module, norm: _BatchNorm, times: int, batch: Any, call: Forward
+) -> list[Tensor]:
+    """What a pass gives to `norm`; where it is called once, the pass ends there."""
     inputs: list[Tensor] = []
 
-    def look(_: _BatchNorm, x: Tensor) -> None:
+    def note(_: _BatchNorm, x: Tensor) -> None:
         inputs.append(x)
-        if len(inputs) == times:
+        if times == 1:
             raise _SeenEnoughError
 
-    with _looking_at([norm], look), suppress(_SeenEnoughError):
-        network(rows)
+    with _looking_at([norm], note), suppress(_SeenEnoughError):
+        call(network, batch)
     return inputs
 
 
@@ -101,7 +148,7 @@ class _SeenEnoughError(BaseException):
 
 
 @contextmanager
-def _looking_at(norms: Sequence[_BatchNorm], look: _Look) -> Iterator[None]:
+def _looking_at(norms: Sequence[_BatchNorm], look: Look) -> Iterator[None]:
     """Inside the block, `look` is told what every batch norm is given."""
 
     def hook(norm: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -55,6 +55,8 @@ class Receipt(Record):
     absolute output. Absent where outputs were not compared."""
     tolerance: Figure | None = None
     """The difference that was allowed."""
+    notes: tuple[str, ...] = Field((), strict=False)
+    """What has to be known besides: what the operation does not cure."""
     before: dict[str, Figure] = Field(default_factory=dict)
     """Figures taken before the operation, by their name."""
     after: dict[str, Figure] = Field(default_factory=dict)

@@ -1,0 +1,100 @@
+"""Calling any model with whatever its loader gives."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from normscope._errors import InputError
+
+Forward = Callable[[nn.Module, Any], Any]
+"""How a model is called with a batch: ``lambda model, batch: model(batch["x"], batch["mask"])``."""
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """Call a model with a batch as most loaders give it.
+
+    A tensor, or an object of any other kind, is what the model takes. Of a tuple or a list the
+    first is: what follows are labels. Of a mapping, the model takes the entries that its `forward`
+    has parameters for. Tensors are moved to where the model's first parameter or buffer is.
+
+    Raises:
+        InputError: if the batch is a NumPy array, an empty tuple, or a mapping in which nothing is
+            that the model knows.
+
+    Example:
+        >>> call(nn.Flatten(), (torch.zeros(2, 3, 4), torch.tensor([0, 1]))).shape
+        torch.Size([2, 12])
+    """
+    return _called(model, _moved(batch, _device(model)))
+
+
+def _called(model: nn.Module, batch: Any) -> Any:
+    if isinstance(batch, np.ndarray):
+        msg = "A batch is a NumPy array; make it a tensor (torch.from_numpy), or pass forward=."
+        raise InputError(msg)
+    if isinstance(batch, tuple | list):
+        if not batch:
+            msg = "A batch is empty; pass forward= to say how the model is called with it."
+            raise InputError(msg)
+        return _called(model, batch[0])
+    if isinstance(batch, Mapping):
+        return model(**_accepted(model, batch))
+    return model(batch)
+
+
+def _accepted(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that the model's `forward` has parameters for.
+
+    Raises:
+        InputError: if there is none.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(batch)
+    accepted = {name: value for name, value in batch.items() if name in parameters}
+    if not accepted:
+        msg = (
+            f"A batch has {', '.join(map(str, batch))}, and {type(model).__name__} takes "
+            f"{', '.join(parameters)}; pass forward=lambda model, batch: ... to call it."
+        )
+        raise InputError(msg)
+    return accepted
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return None if first is None else first.device
+
+
+def _moved(batch: Any, device: torch.device | None) -> Any:
+    if device is None:
+        return batch
+    return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
+
+
+def batches_of(loader: Iterable[Any]) -> Iterable[Any]:
+    """The batches of a loader, which can be gone through again and again.
+
+    What can be gone through only once (a generator) is held in memory.
+
+    Raises:
+        InputError: if there are none, or `loader` is a tensor or an array.
+    """
+    if isinstance(loader, Tensor | np.ndarray):
+        msg = "The loader is an array; pass an iterable of batches, such as [batch]."
+        raise InputError(msg)
+    if iter(loader) is loader:
+        loader = list(loader)
+    if next(iter(loader), _NOTHING) is _NOTHING:
+        msg = "The loader has no batches."
+        raise InputError(msg)
+    return loader
+
+
+_NOTHING = object()
