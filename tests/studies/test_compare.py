@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import normscope as ns
 from normscope._errors import RunFolderError, StudyError, TrainingInterruptedError
 from normscope.data import Dataset
 from normscope.records import Analysis, Recipe, Study
-from normscope.studies import Plan, RunProgress, _crew, compare
+from normscope.studies import Plan, RunProgress, RunsFailedError, _crew, compare
 from normscope.studies._analysis import analyse
 from normscope.training import build_network, load
 from normscope.training._loop import row_order
@@ -256,6 +257,40 @@ def test_what_a_kill_left_unmeasured_at_the_end_is_measured_by_the_next_call(
         (tmp_path / run.folder / "inspection.json").unlink()
     again = compare(NORMS, SMALL, seeds=1, data=tiny, out=tmp_path)
     assert again.model_dump_json() == study.model_dump_json()
+
+
+FORGETFUL = """
+from torch import nn
+
+class Forgetful(nn.Linear):
+    trained = False
+
+    def forward(self, images):
+        self.trained |= self.training and len(images) > 2
+        if not self.trained and len(images) > 2:
+            raise ValueError("loaded, not trained")
+        return super().forward(images.flatten(1))
+
+def build(inputs, classes, forgets=False):
+    return Forgetful(inputs, classes) if forgets else nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, classes))
+"""
+
+
+def test_a_run_that_cannot_be_looked_back_at_costs_no_other(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    Path("forgetful_models.py").write_text(FORGETFUL)
+    recipe = Recipe(model="forgetful_models:build", epochs=1, batch_size=10)
+    vary = {"forgets": [True, False]}
+    with pytest.raises(RunsFailedError, match="loaded, not trained") as caught:
+        compare(vary, recipe, seeds=2, data=tiny, out="study", workers=1)
+    assert len(caught.value.failures) == 2
+    study = Study.load("study")
+    assert {run.arm for run in study.runs} == {"forgets=false"}
+    assert (len(study.runs), study.status) == (2, "running")
 
 
 def test_runs_that_are_watched_never_train_as_one(

@@ -68,12 +68,16 @@ class StudyBook:
         self._save()
 
     def hear(self, progress: RunProgress) -> None:
-        """Enter a run that has ended.
+        """Enter a run that has come to its end.
+
+        One that failed is left for the next call: what could not be measured of it in its own
+        process would fail here as well, and take the other runs with it.
 
         Raises:
             StorageError: if the disk refuses.
         """
-        new = progress.finished and progress.name not in self._runs
+        ended = progress.status in {"complete", "diverged"}
+        new = ended and progress.name not in self._runs
         if new and (run := self._ended(progress.name)):
             self._runs[progress.name] = run
             self._save()
