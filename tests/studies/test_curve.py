@@ -5,15 +5,16 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from normscope._errors import TrainingInterruptedError
-from normscope.data import Dataset
+from normscope.data import Dataset, Split
 from normscope.records import DataRecord, Recipe, Run
 from normscope.studies._curve import CurveObserver, read_curve, steps_between_validations
 from normscope.studies._messages import Task, Watch
-from normscope.studies._right_rows import read_right_rows
+from normscope.studies._right_rows import read_right_rows, write_right_rows
 from normscope.studies._watched import look_back, onlookers
 from normscope.training import Rows, StepView, data_record, evaluate, load, train, train_into
 from tests.training.test_train import bits
@@ -150,6 +151,21 @@ def test_the_right_rows_are_those_that_the_network_has_right(tiny: Dataset, tmp_
     assert run.test
     assert 100 * sum(right) / len(right) == pytest.approx(run.test.running.accuracy)
     assert not (task.folder / "inspection.json").exists()
+
+
+def test_the_right_rows_are_found_in_the_tests_own_chunks(tmp_path: Path) -> None:
+    """Large rows pass a few at a time: all at once they might not fit into memory."""
+    test = Split(np.zeros((40, 2**17), np.float32), np.zeros(40, dtype=np.int64))
+    seen = []
+
+    class Counting(torch.nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            seen.append(len(rows))
+            return torch.ones(len(rows), 2)
+
+    write_right_rows(tmp_path, Counting(1, 1), test)
+    assert seen == [len(chunk.labels) for chunk in Rows.of(test, torch.device("cpu")).chunks()]
+    assert max(seen) < 40
 
 
 def test_what_was_measured_is_not_measured_again(tiny: Dataset, tmp_path: Path) -> None:

@@ -11,19 +11,20 @@ from normscope.records import storage_errors, write_atomically
 from normscope.training import Rows
 
 _FILE = "right.bin"
-_CHUNK_ROWS = 512  # the test's own, so that the rounding is the same
 
 
 @torch.no_grad()
 def write_right_rows(folder: Path, network: nn.Module, test: Split) -> None:
     """Keep in `folder` which rows of `test` the network has right, in eval mode, in which it stays.
 
+    They pass in the test's own chunks, so that the rounding is the same, and the memory.
+
     Raises:
         StorageError: if the disk refuses.
     """
     network.eval()
     rows = Rows.of(test, next(network.parameters()).device)
-    answers = torch.cat([network(c).argmax(dim=1) for c in rows.images.split(_CHUNK_ROWS)])
+    answers = torch.cat([network(chunk.images).argmax(dim=1) for chunk in rows.chunks()])
     bits = np.packbits((answers == rows.labels).cpu().numpy())
     with storage_errors(folder):
         write_atomically(folder / _FILE, bits.tobytes())
