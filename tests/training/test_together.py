@@ -183,7 +183,10 @@ def test_stopped_and_called_again_they_go_on_as_one_program(
     tiny: Dataset, tmp_path: Path, alone: Path, programs: list[int]
 ) -> None:
     together(tmp_path, tiny, after(STEPS + 2))
+    torch.rand(1)
+    before = torch.get_rng_state()
     together(tmp_path, tiny)
+    assert torch.equal(torch.get_rng_state(), before), "the caller's, not the checkpoint's"
     assert programs == [3, 3]
     for seed in map(str, SEEDS):
         assert f"Resumed in epoch 2 after step 1 of {STEPS}." in Run.load(tmp_path / seed).notes

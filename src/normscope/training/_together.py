@@ -27,6 +27,7 @@ from normscope.training._loop import end_epoch, refuse_divergence, row_order
 from normscope.training._network import memory_errors, set_learning_rate
 from normscope.training._observers import Observer
 from normscope.training._progress import Progress
+from normscope.training._random_state import own_random_state
 from normscope.training._schedule import learning_rate
 from normscope.training._state import TrainingState
 from normscope.training._steps import hastened
@@ -249,6 +250,7 @@ def _begun(path: Path, recipe: Recipe, record: DataRecord, stack: ExitStack) -> 
     """A run in its folder, taken to where its newest checkpoint stands."""
     run, state, folder = opened(path, recipe, record, stack)
     progress = Progress(run, state, folder)
-    progress.take_up(environment(state.losses.device))
+    with own_random_state(recipe.seed, state.losses.device):  # a checkpoint brings one of its own
+        progress.take_up(environment(state.losses.device))
     observers = looking_on([], progress, state, folder, stack)
     return Training(path, run.recipe, state, progress, observers)
