@@ -248,6 +248,8 @@ def test_who_never_arrives_counts_with_all_steps_and_is_counted():
         ([100, 120, 900, 100], [100, 140, 800, 120], "no-difference"),
         ([900, None, 900, None], [900, 950, 900, None], "no-difference"),
         ([900, None, 900, None], [None, 950, None, None], "undecided"),  # most were stopped
+        ([None] * 4, [ALL_STEPS, 100, ALL_STEPS, ALL_STEPS], "undecided"),  # all of one side
+        ([None, 900, 900, None], [900, 950, 900, ALL_STEPS], "no-difference"),  # the control
         ([100], [900], "undecided"),
     ],
 )

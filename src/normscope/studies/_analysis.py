@@ -250,9 +250,9 @@ def _conclusion(comparison: Comparison, p: float, error: float) -> Conclusion:
     """What may be said.
 
     Where runs of one side alone never reach the target, the ratio is a bound, and only what lies
-    beyond the bound may be concluded: "at most 0.8" can be lower, never higher. Where most runs of
-    both together never reach it, that no difference is found says no more than that all of them
-    were stopped at the same step.
+    beyond the bound may be concluded: "at most 0.8" can be lower, never higher. Where half of the
+    runs of both together, or more, never reach it, that no difference is found says no more than
+    that they were stopped: all of them at the same step, or all of one side before its end is seen.
     """
     effect, steps = comparison.effect, comparison.measure == "steps-to-target"
     ours, theirs = comparison.censored
@@ -264,7 +264,7 @@ def _conclusion(comparison: Comparison, p: float, error: float) -> Conclusion:
     if against_the_bound:
         return "undecided"
     if p > error:
-        return "undecided" if steps and ours + theirs > effect.n else "no-difference"
+        return "undecided" if steps and ours + theirs >= effect.n else "no-difference"
     return "higher" if higher else "lower"
 
 
