@@ -56,6 +56,23 @@ def test_every_varied_field_is_a_column_and_widths_are_as_they_are_typed() -> No
     assert (row["hidden"], row["epochs"]) == ("20x10", "7")
 
 
+def test_no_hidden_layers_and_truth_are_as_they_are_typed() -> None:
+    whole = samples.study()
+    arm = Arm(name=whole.runs[0].arm, settings={"hidden": [], "warm_up": True})
+    design = whole.design.model_copy(update={"arms": (arm,)})
+    (row,) = rows(whole.model_copy(update={"runs": whole.runs[:1], "design": design}))
+    assert (row["hidden"], row["warm_up"]) == ("none", "true")
+
+
+def test_an_option_that_is_called_like_a_column_has_one_of_its_own() -> None:
+    whole = samples.study()
+    arm = Arm(name=whole.runs[0].arm, settings={"target": 3, "width": 4})
+    design = whole.design.model_copy(update={"arms": (arm,)})
+    (row,) = rows(whole.model_copy(update={"runs": whole.runs[:1], "design": design}))
+    assert (row["option_target"], row["width"]) == ("3", "4")
+    assert float(row["target"]) == whole.analysis.target
+
+
 def test_figures_are_read_back_as_the_same_numbers() -> None:
     study = samples.study()
     table = np.genfromtxt(io.StringIO(study_csv(study)), delimiter=",", names=True, dtype=None)
