@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import signal
 import subprocess
@@ -110,6 +111,7 @@ def test_values_are_read_by_the_recipes_own_types() -> None:
         ([*NORMS, "--reference", "norm=layer"], "none of the arms: norm=batch; norm=none"),
         ([*NORMS, "--workers", "0"], "workers is 0"),
         ([*NORMS, "--csv", "no/where.csv"], "--csv no/where.csv: there is no folder no"),
+        ([*NORMS, "--csv", "."], "--csv .: this is a folder. Name a file in it"),
         ([*NORMS, "--data", "no.npz"], "no.npz does not exist"),
     ],
 )
@@ -159,6 +161,19 @@ def test_the_result_fits_the_screen(
     assert max(map(len, lines)) <= width
     assert any("norm=batch" in line and "%" in line for line in lines)
     assert any("±" in line for line in lines) == (width > 60)
+
+
+@pytest.mark.parametrize("target", [90.0, math.nan])
+def test_without_a_target_the_table_says_nothing_of_speed(
+    capsys: pytest.CaptureFixture[str], target: float
+) -> None:
+    study = samples.study()
+    analysis = study.analysis.model_copy(update={"target": target})
+    _study_result.say_study(study.model_copy(update={"analysis": analysis}), "studies/x")
+    table = capsys.readouterr().out.split("•")[0]
+    assert ("reached" in table) == ("steps to 90.0 %" in table) == (target == 90)
+    assert "nan" not in table
+    assert "diverged" in table
 
 
 def shown(width: int, news: list[RunProgress], kept: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 from shlex import quote
 
 from rich.table import Table
@@ -42,10 +43,13 @@ def _table(analysis: Analysis, design: Design) -> Table:
     swept = len(design.rates_of(design.arms[0])) > 1
     table = Table(box=None, pad_edge=False, padding=(0, 3 if wide else 2, 0, 0))
     table.add_column("arm", overflow="fold")
-    figures = ["test accuracy", f"steps to {analysis.target:.1f} %", "reached", "diverged"]
-    if not wide and not any(cell.diverged for cell in analysis.cells):
-        figures.remove("diverged")
-    for heading in ["rate"] * swept + ["n"] * wide + figures:
+    there_is = {
+        "test accuracy": True,
+        f"steps to {analysis.target:.1f} %": math.isfinite(analysis.target),
+        "reached": math.isfinite(analysis.target),
+        "diverged": wide or any(cell.diverged for cell in analysis.cells),
+    }
+    for heading in ["rate"] * swept + ["n"] * wide + list(compress(there_is, there_is.values())):
         table.add_column(heading, justify="right")
     shown = None
     for cell in analysis.cells:
@@ -55,7 +59,7 @@ def _table(analysis: Analysis, design: Design) -> Table:
             cell.arm if cell.arm != shown else "",
             *[rate] * swept,
             *[str(cell.n)] * wide,
-            *_figures(cell, wide=wide)[: len(figures)],
+            *compress(_figures(cell, wide=wide), there_is.values()),
             style="bold" if best else None,
         )
         shown = cell.arm

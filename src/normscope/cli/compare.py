@@ -83,15 +83,14 @@ def compare(
     """Does it help? Train variants of a recipe, and judge them with intervals.
 
     Stopped or killed, the same command goes on; with more seeds, it adds them.
-    """  # noqa: DOC501 - typer shows this text to users
+    """
     fields, chosen_seeds = varied(vary or []), parsed_seeds(seeds)
     _refuse_twice(fields, recipe_options)
     base = Recipe.from_toml(recipe).model_dump() if recipe else {}
     chosen = Recipe.parse(base | recipe_options, where="the options")
     folder = out or _STUDIES / _name(chosen.data, fields)
-    if csv and not csv.parent.is_dir():
-        msg = f"--csv {csv}: there is no folder {csv.parent}. Make it first."
-        raise StudyError(msg)
+    if csv:
+        _refuse_what_cannot_be_written(csv)
     study = _compared(
         _display(shown=not (quiet or json)),
         fields,
@@ -155,6 +154,20 @@ def _name(data: str, fields: Iterable[str]) -> str:
     """What a study is called by its data and what it varies: ``letters-norm-learning-rate``."""
     parts = [re.split("[.:]", Path(data).name)[0], *fields]
     return "-".join(part.replace("_", "-") for part in parts)
+
+
+def _refuse_what_cannot_be_written(csv: Path) -> None:
+    """Refuse, before hours of training, a table that has no place.
+
+    Raises:
+        StudyError: saying why.
+    """
+    if csv.is_dir():
+        msg = f"--csv {csv}: this is a folder. Name a file in it."
+        raise StudyError(msg)
+    if not csv.parent.is_dir():
+        msg = f"--csv {csv}: there is no folder {csv.parent}. Make it first."
+        raise StudyError(msg)
 
 
 def _refuse_twice(vary: dict[str, list[Any]], options: dict[str, Any]) -> None:
