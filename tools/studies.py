@@ -4,8 +4,8 @@ With and without batch norm, ten seeds each: the article's own settings, and sho
 notMNIST and on MNIST, in both parametrizations, at four or five learning rates. The data are found
 where ``NORMSCOPE_DATA`` points to. The runs go to `studies/` (stopped, the same command goes on);
 each study's file, with every raw value, and its picture to `docs/studies/`. Names of studies train
-those alone. `./dev studies print` prints what the committed files say, `./dev studies headline` the
-README's part of that, and `./dev studies picture` draws the pictures again.
+those alone. `./dev studies print` prints what the committed files say, and `./dev studies paste`
+draws the pictures and puts the text where the README and the page have their markers.
 """
 
 import gzip
@@ -54,7 +54,7 @@ STUDIES = {
     ),
     "notmnist-plain": Conditions("notMNIST, plain weights", "notMNIST", "plain", 10, PLAIN),
     "mnist-scaled": Conditions("MNIST, the article's weights", "MNIST", "scaled", 2, SCALED),
-    "mnist-plain": Conditions("MNIST, plain weights", "MNIST", "plain", 2, PLAIN),
+    "mnist-plain": Conditions("MNIST, plain weights", "MNIST", "plain", 2, (0.0002, *PLAIN)),
 }
 SEEDS = 10
 _ROOM = 32
@@ -191,7 +191,7 @@ def headline() -> str:
     from normscope.report import verdict
 
     studies = committed()
-    *found, conditions = verdict(studies["article"])
+    *found, conditions = verdict(next(iter(studies.values())))
     sentences = "\n".join(f"- {sentence}" for sentence in found)
     return f"{sentences}\n\n{conditions}\n\n{summary(studies)}"
 
@@ -229,17 +229,35 @@ def _legend(study: "Study", colours: dict[str, str]) -> str:
     )
 
 
-def main(words: list[str]) -> int:
-    """Train, print or draw."""
-    if words not in (["print"], ["headline"], ["picture"]):
-        for name in words or STUDIES:
-            train(name)
-    if words in (["print"], ["headline"]):
-        print(page() if words == ["print"] else headline())
-        return 0
+def paste() -> None:
+    """Bring the pictures, the README and the page up to what the committed files say."""
     for name, study in committed().items():
         if len(study.design.learning_rates) > 1:
             draw(name, study)
+    for file, marker, text in pasted():
+        before, rest = file.read_text(encoding="utf-8").split(f"<!-- {marker} -->")
+        after = rest.split(f"<!-- end of {marker} -->")[1]
+        whole = f"{before}<!-- {marker} -->\n{text}\n<!-- end of {marker} -->{after}"
+        file.write_text(whole, encoding="utf-8")
+
+
+def pasted() -> "list[tuple[Path, str, str]]":
+    """Which file has what text, and between which markers."""
+    return [
+        (ROOT / "README.md", "does it help", headline()),
+        (ROOT / "docs" / "does-it-help.md", "studies", page()),
+    ]
+
+
+def main(words: list[str]) -> int:
+    """Train, print or paste."""
+    if words == ["print"]:
+        print(page())
+        return 0
+    if words != ["paste"]:
+        for name in words or STUDIES:
+            train(name)
+    paste()
     return 0
 
 
