@@ -121,13 +121,14 @@ def by_hand(d, confidence, resamples, seed):
     return math.exp(middle - ts[-rank] * spread), math.exp(middle - ts[rank - 1] * spread)
 
 
-def test_the_ratio_is_the_beta_bootstrap_t():
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_the_ratio_is_the_beta_bootstrap_t(confidence):
     from normscope.studies._intervals import BOOTSTRAP_SEED, RESAMPLES
 
     logs = np.log([0.5, 0.61, 0.42, 0.8, 0.55])
-    estimate, _ = ratio_interval(logs.tolist(), 0.95)
+    estimate, _ = ratio_interval(logs.tolist(), confidence)
     assert estimate.value == pytest.approx(scipy.stats.gmean([0.5, 0.61, 0.42, 0.8, 0.55]))
-    low, high = by_hand(logs, 0.95, RESAMPLES, BOOTSTRAP_SEED)
+    low, high = by_hand(logs, confidence, RESAMPLES, BOOTSTRAP_SEED)
     assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=1e-9)
 
 

@@ -253,6 +253,8 @@ def _conclusion(comparison: Comparison, p: float, error: float) -> Conclusion:
     beyond the bound may be concluded: "at most 0.8" can be lower, never higher. Where half of the
     runs of both together, or more, never reach it, that no difference is found says no more than
     that they were stopped: all of them at the same step, or all of one side before its end is seen.
+    A difference between sides that both have such runs is one of steps within this training, and
+    stands: `docs/statistics.md`.
     """
     effect, steps = comparison.effect, comparison.measure == "steps-to-target"
     ours, theirs = comparison.censored

@@ -83,7 +83,8 @@ def ratio_interval(
     p = 2 * float(scipy.stats.t.sf(abs(mean) / error, len(d) - 1)) if error else float(mean == 0)
     if deviation > 1e-12 * max(1.0, abs(mean)):
         t = _studentized(d - mean)
-        rank = max(1, math.floor((1 - confidence) / 2 * (RESAMPLES + 1)))
+        cut_off = round((1 - confidence) / 2 * (RESAMPLES + 1), 6)  # 500 at 90 %, not 499.99…
+        rank = max(1, math.floor(cut_off))
         low = min(low, mean - float(t[-rank]) * deviation)
         high = max(high, mean - float(t[rank - 1]) * deviation)
         seen = mean / deviation
