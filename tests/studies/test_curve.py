@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from normscope._errors import TrainingInterruptedError
+from normscope._errors import RunFolderError, TrainingInterruptedError
 from normscope.data import Dataset, Split
 from normscope.records import DataRecord, Recipe, Run
 from normscope.studies._curve import CurveObserver, read_curve, steps_between_validations
@@ -103,6 +103,22 @@ def test_taken_up_again_it_ends_in_the_lines_that_it_would_have_had(
         lines.write(b'{"step":%d,"valid_loss":1.0,"valid_accuracy":1.0}\n{"step":9' % beyond)
     watched(folder, tiny)
     assert file.read_bytes() == undisturbed
+
+
+@pytest.mark.parametrize("damage", [b"{}\n", b"\x00\n", b'{"step":4,"valid_loss":1.0,"val\n'])
+def test_a_damaged_line_in_the_middle_is_one_sentence(
+    tiny: Dataset, tmp_path: Path, damage: bytes
+) -> None:
+    """Only half a line at the end is what a kill leaves: the rest may not be dropped in silence."""
+    folder = watched(tmp_path / "run", tiny)
+    run, file = Run.load(folder), folder / "curve.jsonl"
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + b"".join(others) + b'{"step":9')
+    assert len(read_curve(folder, run)) == 12  # the control
+    file.write_bytes(first + damage + b"".join(others))
+    with pytest.raises(RunFolderError, match=r"curve\.jsonl, line 2: .*Delete .*run and") as caught:
+        read_curve(folder, run)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_nobody_watched_has_the_ends_of_its_epochs(

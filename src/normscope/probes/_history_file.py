@@ -1,12 +1,8 @@
 """`history.jsonl`: a `History` of one moment per line, written while the network trains."""
 
-import os
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from normscope._errors import RunFolderError
-from normscope.records import History, LayerHistory, storage_errors, write_atomically
+from normscope.records import History, LayerHistory, append_line, keep_lines, read_lines
 
 _NAME = "history.jsonl"
 
@@ -31,9 +27,7 @@ def kept_until(folder: Path, steps: int) -> list[History]:
     """
     file = folder / _NAME
     moments = [moment for moment in _read(file) if moment.steps[0] <= steps]
-    if file.exists():
-        with storage_errors(file):
-            write_atomically(file, b"".join(map(_line, moments)))
+    keep_lines(file, moments)
     return moments
 
 
@@ -43,11 +37,7 @@ def append(folder: Path, moment: History) -> None:
     Raises:
         StorageError: if the disk refuses.
     """
-    file = folder / _NAME
-    with storage_errors(file), file.open("ab") as lines:
-        lines.write(_line(moment))
-        lines.flush()
-        os.fsync(lines.fileno())
+    append_line(folder / _NAME, moment)
 
 
 def joined(moments: list[History]) -> History | None:
@@ -70,23 +60,6 @@ def _joined_layer(parts: tuple[LayerHistory, ...]) -> LayerHistory:
     return LayerHistory(unit=parts[0].unit, **bands)
 
 
-def _line(moment: History) -> bytes:
-    return moment.model_dump_json().encode() + b"\n"
-
-
 def _read(file: Path) -> list[History]:
     """The moments in the file; none where there is no file."""
-    try:
-        *lines, _ = file.read_bytes().split(b"\n")
-        return [History.model_validate_json(line) for line in lines]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        msg = f"{file}: the history cannot be read ({error.strerror})."
-        raise RunFolderError(msg) from None
-    except ValidationError as error:
-        msg = (
-            f"{file}: this is not a history that this version of Normscope can read "
-            f"({error.errors()[0]['msg']}). Delete it; the run goes on without what it held."
-        )
-        raise RunFolderError(msg) from None
+    return read_lines(file, History, advice="Delete it; the run goes on without what it held.")

@@ -5,11 +5,8 @@ record. It is kept so that a kill at any moment loses nothing that the newest ch
 and a run that is taken up again ends in the lines that it would have ended in.
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from normscope.data import Split
 from normscope.records import (
@@ -18,8 +15,9 @@ from normscope.records import (
     EpochRecord,
     Recipe,
     Run,
-    storage_errors,
-    write_atomically,
+    append_line,
+    keep_lines,
+    read_lines,
 )
 from normscope.training import Rows, StartView, StepView, evaluate
 
@@ -66,15 +64,13 @@ class CurveObserver:
         """Drop what a killed process measured beyond its checkpoint: it will be measured again.
 
         Raises:
+            RunFolderError: if the file cannot be read, or holds something else.
             StorageError: if the disk refuses.
         """
         assert view.folder, "runs of a study have folders"
         self._file = view.folder / _FILE
         self._rows = Rows.of(self._valid, next(view.network.parameters()).device)
-        with storage_errors(self._file):
-            if self._file.exists():
-                kept = [point for point in _points(self._file) if point.step <= view.steps]
-                write_atomically(self._file, b"".join(map(_line, kept)))
+        keep_lines(self._file, [p for p in _points(self._file) if p.step <= view.steps])
 
     def on_step(self, view: StepView) -> None:
         """Validate where it is time to, and wait until the disk has it: a checkpoint may be next.
@@ -86,10 +82,7 @@ class CurveObserver:
             return
         step, score = (view.epoch - 1) * self._steps + view.step, evaluate(view.network, self._rows)
         point = CurvePoint(step=step, valid_loss=score.loss, valid_accuracy=score.accuracy)
-        with storage_errors(self._file), self._file.open("ab") as file:
-            file.write(_line(point))
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._file, point)
 
     def on_epoch(self, record: EpochRecord) -> None:
         """Nothing: it is in the record."""
@@ -102,11 +95,9 @@ def read_curve(folder: Path, run: Run) -> tuple[CurvePoint, ...]:
     """All validations of a run, in the order of their steps: within its epochs, and at their ends.
 
     Raises:
-        StorageError: if the file is there and cannot be read.
+        RunFolderError: if the file cannot be read, or holds something else.
     """
-    file, steps = folder / _FILE, run.data.train_rows // run.recipe.batch_size
-    with storage_errors(file):
-        within = _points(file) if file.exists() else []
+    within, steps = _points(folder / _FILE), run.data.train_rows // run.recipe.batch_size
     ends = [
         CurvePoint(
             step=record.epoch * steps,
@@ -119,15 +110,6 @@ def read_curve(folder: Path, run: Run) -> tuple[CurvePoint, ...]:
 
 
 def _points(file: Path) -> list[CurvePoint]:
-    """The lines of the file, but not one that a kill cut off."""
-    points = []
-    for line in file.read_bytes().splitlines():
-        try:
-            points.append(CurvePoint.model_validate_json(line))
-        except ValidationError:
-            break
-    return points
-
-
-def _line(point: CurvePoint) -> bytes:
-    return point.model_dump_json().encode() + b"\n"
+    """The validations in the file; none where there is no file."""
+    advice = f"Delete {file.parent} and give the same command again: it trains that run anew."
+    return read_lines(file, CurvePoint, advice=advice)
