@@ -6,6 +6,7 @@ import operator
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,8 +94,8 @@ def called(
 def told(problem: BaseException, function: object = None) -> str:
     """An exception of somebody's code, on one line: its type, its message, and where it arose.
 
-    The place is the last one in the file that `function` is from, so that it is the user's own line
-    and not one deep inside a library.
+    The place is the user's own line and not one deep inside a library: the last one in the file
+    that `function` is from, or else in any file that is not installed.
 
     Example:
         >>> told(ValueError("no width"))
@@ -102,9 +103,17 @@ def told(problem: BaseException, function: object = None) -> str:
     """
     message = " ".join(str(problem).split())[:300].rstrip(".")
     file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
-    lines = [f for f in traceback.extract_tb(problem.__traceback__) if f.filename == file]
+    passed = traceback.extract_tb(problem.__traceback__) if function else []
+    lines = [f for f in passed if f.filename == file] or [f for f in passed if _is_own(f.filename)]
     where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
     return f"{type(problem).__name__}: {message}{where}" if message else type(problem).__name__
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is a user's: neither Normscope's, nor installed, nor Python's."""
+    paths = sysconfig.get_paths()
+    installed = (str(Path(__file__).parent), paths["purelib"], paths["platlib"], paths["stdlib"])
+    return Path(file).is_file() and not file.startswith(installed)
 
 
 def _module(path: str, name: str, error: type[InputError]) -> ModuleType:

@@ -87,6 +87,35 @@ class Fragile(nn.Linear):
         return super().forward(images.flatten(1))
 
 
+class Breaking(nn.Linear):
+    """Fails in the middle of its training: where it is called, or on the way back."""
+
+    def __init__(self, classes: int, at: int, backward: bool, message: str) -> None:
+        super().__init__(36, classes)
+        self.at, self.backward, self.message = at, backward, message
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            self.calls += 1
+            if self.calls == self.at and not self.backward:
+                self.fail()
+        logits = super().forward(images.flatten(1))
+        if self.calls == self.at and logits.requires_grad:
+            logits.register_hook(self.fail)
+        return logits
+
+    def fail(self, *_: Tensor) -> None:
+        raise RuntimeError(self.message)
+
+
+def breaking(
+    classes: int, seed: int, at: int = 8, backward: bool = False, message: str = "a\nfault"
+):
+    """Fails at one of its steps, unless the seed is 1."""
+    return Breaking(classes, 0 if seed == 1 else at, backward, message)
+
+
 class TwoFaced(nn.Linear):
     """Returns something else where it is trained."""
 

@@ -254,6 +254,60 @@ def test_one_that_fails_costs_its_own_run_only(
     assert Run.load(tmp_path / "runs" / "good").status == "complete"
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_network_that_raises_in_the_middle_is_one_sentence_and_can_go_on(
+    mine: Model,
+    tiny: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backward: bool,
+) -> None:
+    """At the eighth step, of three epochs of six."""
+    recipe = mine("breaking", model_options={"backward": backward})
+    says = (
+        rf"{recipe.model}: its network raised RuntimeError: a fault \(somebodys_models_\d+.py, "
+        rf"line \d+\). That was in epoch 2 after step 1 of 6. Mend it, and go on "
+        rf"after epoch 1: normscope train --resume {tmp_path}/run$"
+    )
+    with pytest.raises(RecipeError, match=says):
+        train(recipe, tiny, out=tmp_path / "run")
+    assert Run.load(tmp_path / "run").status == "running"
+    monkeypatch.setattr(sys.modules[recipe.model.split(":")[0]].Breaking, "fail", lambda *_: None)
+    resumed = resume(tmp_path / "run", tiny)
+    whole = train(mine("breaking", model_options={"at": 0}), tiny)
+    assert bits(resumed.network) == bits(whole.network)
+
+
+def test_an_observers_own_fault_is_not_the_networks(mine: Model, tiny: Dataset) -> None:
+    class Faulty(Watcher):
+        def on_step(self, view: object) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(mine("plain"), tiny, observers=[Faulty()])
+
+
+def test_words_on_the_format_of_memory_are_no_lack_of_it(mine: Model, tiny: Dataset) -> None:
+    options = {"message": "unsupported memory format option"}
+    with pytest.raises(RecipeError, match="raised RuntimeError: unsupported memory format option"):
+        train(mine("breaking", model_options=options), tiny)
+    options = {"message": "DefaultCPUAllocator: can't allocate memory: you tried to"}
+    with pytest.raises(RecipeError, match="there is not enough memory for this network"):
+        train(mine("breaking", model_options=options), tiny)
+
+
+def test_one_that_raises_in_the_middle_costs_its_own_run_only(
+    mine: Model, tiny_file: Path, tmp_path: Path
+) -> None:
+    recipes = [mine("breaking", seed=seed) for seed in (0, 1)]
+    with pytest.raises(RunsFailedError, match="its network raised RuntimeError: a fault") as caught:
+        train_many(recipes, tiny_file, out=tmp_path / "runs", workers=1)
+    (message,) = caught.value.failures.values()
+    assert "\n" not in message
+    assert "--resume" not in message, "the same call tries again"
+    assert Run.load(tmp_path / "runs" / "seed-1").status == "complete"
+
+
 def test_what_cannot_be_built_is_said_before_anything_is_written(
     mine: Model, tiny_file: Path, tmp_path: Path
 ) -> None:

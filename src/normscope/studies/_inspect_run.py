@@ -5,7 +5,14 @@ from pathlib import Path
 from normscope import probes
 from normscope.data import Dataset, fingerprint
 from normscope.records import Inspection, Run, storage_errors
-from normscope.training import RunFolder, cpu_threads, dataset_of, memory_errors, refuse_other_data
+from normscope.training import (
+    RunFolder,
+    cpu_threads,
+    dataset_of,
+    memory_errors,
+    own_model_errors,
+    refuse_other_data,
+)
 
 _NAME = "inspection.json"
 
@@ -24,6 +31,7 @@ def inspect_run(path: str | Path, data: Dataset | str | Path | None = None) -> I
     Raises:
         RunFolderError: if there is no run, no checkpoint that can be read, or a damaged history.
         DataError: if the data cannot be used, or are not those of the run.
+        RecipeError: if a model of somebody's own raises.
         StorageError: if the disk refuses.
 
     Example:
@@ -40,7 +48,7 @@ def inspect_run(path: str | Path, data: Dataset | str | Path | None = None) -> I
     refuse_other_data(run, dataset, fingerprint(dataset))
     network = RunFolder(folder).load_network(run)
     history = probes.read_history(folder)
-    with cpu_threads(run.recipe.threads), memory_errors():
+    with cpu_threads(run.recipe.threads), memory_errors(), own_model_errors(run.recipe):
         seen = probes.inspect(network, train=dataset.train, test=dataset.test, history=history)
     with storage_errors(folder / _NAME):
         seen.save(folder / _NAME)

@@ -18,7 +18,7 @@ from normscope.data import Dataset
 from normscope.records import EpochRecord, Run
 from normscope.studies._messages import RunProgress, RunStatus, Task
 from normscope.studies._watched import look_back, onlookers
-from normscope.training import StepView, train_into
+from normscope.training import StepView, own_model_errors, train_into
 
 
 def main(handle: int) -> None:
@@ -63,15 +63,16 @@ class Worker:
         """Train one run; how it ended. Whatever goes wrong is the run's end, not the worker's."""
         progress, data = _Progress(task, self._tell), self._data[task.data]
         try:
-            train_into(
-                task.folder,
-                task.recipe,
-                data,
-                task.record,
-                observers=[progress, *onlookers(task, data)],
-                stop=lambda: self._stopping,
-            )
-            look_back(task, data)
+            with own_model_errors(task.recipe):  # which those who look on call as well
+                train_into(
+                    task.folder,
+                    task.recipe,
+                    data,
+                    task.record,
+                    observers=[progress, *onlookers(task, data)],
+                    stop=lambda: self._stopping,
+                )
+                look_back(task, data)
         except DivergenceError as error:
             return progress.now("diverged", str(error))
         except TrainingInterruptedError as error:

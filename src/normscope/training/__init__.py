@@ -10,12 +10,13 @@ from normscope.training._evaluation import test_scores as test_scores
 from normscope.training._fitness import refuse_misfit as refuse_misfit
 from normscope.training._fitness import refuse_other_data as refuse_other_data
 from normscope.training._interrupts import stop_requests as stop_requests
+from normscope.training._memory import memory_errors as memory_errors
 from normscope.training._network import build_network as build_network
-from normscope.training._network import memory_errors as memory_errors
 from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StartObserver as StartObserver
 from normscope.training._observers import StartView as StartView
 from normscope.training._observers import StepView as StepView
+from normscope.training._own_model import own_model_errors as own_model_errors
 from normscope.training._own_model import (
     refuse_what_cannot_be_built as refuse_what_cannot_be_built,
 )

@@ -14,6 +14,7 @@ from normscope.training._captured import Step
 from normscope.training._evaluation import Rows, evaluate
 from normscope.training._network import set_learning_rate
 from normscope.training._observers import Observer, StepView
+from normscope.training._own_model import own_model_errors
 from normscope.training._schedule import learning_rate
 from normscope.training._state import TrainingState
 from normscope.training._steps import make_step
@@ -45,8 +46,11 @@ def fit(
         DivergenceError: within a hundred steps after a loss (on a GPU at the end of the epoch), or
             at the end of an epoch a weight, buffer or moment, is not finite; what is not finite is
             never saved.
+        OwnModelError: if the network is somebody's own, and raises.
     """
     step = make_step(state.network, state.optimizer, recipe.batch_size)
+    if recipe.model:
+        step = own_model_errors(recipe)(step)
     while state.epoch <= recipe.epochs:
         started = time.perf_counter() - state.seconds
         finished = _run_steps(state, step, recipe, train, observers, stop)
@@ -55,7 +59,8 @@ def fit(
             state.seconds = time.perf_counter() - started
             save()
             return False
-        score = evaluate(state.network, valid)
+        with own_model_errors(recipe):
+            score = evaluate(state.network, valid)
         seconds = time.perf_counter() - started
         end_epoch(state, recipe, score, seconds=seconds, save=save, observers=observers)
         if stop():

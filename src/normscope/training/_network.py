@@ -1,14 +1,12 @@
 """From a recipe to a network and its optimizer."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from normscope._errors import RecipeError
 from normscope.nn import MLP, BatchNorm
 from normscope.records import DataRecord, Recipe
 from normscope.training._own_model import build_own_network
@@ -80,21 +78,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"].fill_(rate)
         else:
             group["lr"] = rate
-
-
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn an allocation that failed inside the block into a `RecipeError` of one sentence."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
-            raise
-        msg = (
-            "The network and its batches: there is not enough memory for this network "
-            f"({' '.join(str(error).split())[:120]}). Use a smaller network or batch_size."
-        )
-        raise RecipeError(msg) from error
 
 
 def _norm(recipe: Recipe) -> Callable[[int], nn.Module] | None:

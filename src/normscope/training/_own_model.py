@@ -2,18 +2,43 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from normscope._errors import RecipeError
+from normscope._errors import NormscopeError, RecipeError
 from normscope._factories import Function, called, imported, told
 from normscope.anatomy import modes_preserved, preserved
 from normscope.records import DataRecord, Recipe
+from normscope.training._memory import is_out_of_memory
 
 _TRIED_ROWS = 2
+
+
+class OwnModelError(RecipeError):
+    """A network of somebody's own raised while it was at work."""
+
+
+@contextmanager
+def own_model_errors(recipe: Recipe) -> Iterator[None]:
+    """Turn what a network of somebody's own raises inside the block into one sentence.
+
+    Errors of ours, and memory that is not there, stay what they are, and so does everything where
+    the recipe's network is the built-in one.
+
+    Raises:
+        OwnModelError: naming the recipe's function, what was raised, and where.
+    """
+    try:
+        yield
+    except Exception as problem:
+        if recipe.model is None or isinstance(problem, NormscopeError) or is_out_of_memory(problem):
+            raise
+        msg = f"{recipe.model}: its network raised {told(problem, own_function(recipe))}."
+        raise OwnModelError(msg) from problem
 
 
 def build_own_network(recipe: Recipe, *, shape: tuple[int, ...], classes: int) -> nn.Module:

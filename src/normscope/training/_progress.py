@@ -2,6 +2,7 @@
 
 from normscope._errors import DivergenceError, StorageError, TrainingInterruptedError
 from normscope.records import Environment, Run, Status, TestScores
+from normscope.training._own_model import OwnModelError
 from normscope.training._run_folder import RunFolder
 from normscope.training._state import TrainingState
 
@@ -77,6 +78,19 @@ class Progress:
         self.write("interrupted", f"Interrupted {self.place}.")
         again = f" Go on with:\n  normscope train --resume {self._folder}" if self._folder else ""
         return TrainingInterruptedError(f"Stopped {self.place}, and saved.{again}")
+
+    def broken(self, error: OwnModelError, *, alone: bool) -> OwnModelError:
+        """The error with where, and how to go on; the record stays as it is, to be taken up.
+
+        Args:
+            error: what the network raised.
+            alone: whether the run is nobody's who will try again in a way of their own.
+        """
+        msg = f"{error} That was {self.place}."
+        if self._folder and alone:
+            again = f"normscope train --resume {self._folder}"
+            msg += f" Mend it, and go on {self._kept or 'from the beginning'}: {again}"
+        return OwnModelError(msg)
 
     def diverged(self, error: DivergenceError) -> DivergenceError:
         """Note a divergence; the error with what is kept, and what to try."""

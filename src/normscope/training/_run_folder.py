@@ -18,7 +18,8 @@ from normscope.training._checkpoints import (
     save_checkpoint,
     sweep,
 )
-from normscope.training._network import memory_errors, network_for
+from normscope.training._memory import memory_errors
+from normscope.training._network import network_for
 from normscope.training._state import TrainingState
 
 _RECORD, _RECIPE, _LOCK = "run.json", "recipe.toml", ".lock"

@@ -24,7 +24,8 @@ from normscope.records import DataRecord, Recipe, Run, Score
 from normscope.training._environment import cpu_threads, environment
 from normscope.training._evaluation import Rows, evaluate, test_scores
 from normscope.training._loop import end_epoch, refuse_divergence, row_order
-from normscope.training._network import memory_errors, set_learning_rate
+from normscope.training._memory import memory_errors
+from normscope.training._network import set_learning_rate
 from normscope.training._observers import Observer
 from normscope.training._progress import Progress
 from normscope.training._random_state import own_random_state

@@ -18,13 +18,15 @@ from normscope.training._evaluation import Rows, test_scores
 from normscope.training._fitness import refuse_misfit, refuse_other_data, refuse_other_kind
 from normscope.training._interrupts import stop_requests
 from normscope.training._loop import fit
-from normscope.training._network import build_optimizer, memory_errors, network_for
+from normscope.training._memory import memory_errors
+from normscope.training._network import build_optimizer, network_for
 from normscope.training._observers import (
     Observer,
     StartObserver,
     StartView,
     refuse_what_cannot_look_on,
 )
+from normscope.training._own_model import OwnModelError, own_model_errors
 from normscope.training._progress import Progress
 from normscope.training._random_state import Shielded, own_random_state
 from normscope.training._run_folder import RunFolder, numbered
@@ -92,7 +94,8 @@ def train(
         observers: they look on; the result has the same bits without them.
 
     Raises:
-        RecipeError: if the recipe does not fit the data or the machine's memory.
+        RecipeError: if the recipe does not fit the data or the machine's memory, or its own model
+            raises.
         DataError: if the data cannot be used.
         InputError: if an observer lacks a method.
         RunFolderError: if `out` is taken.
@@ -144,7 +147,7 @@ def train_into(
         stop: asked after every step whether to save and stop, in the place of Ctrl-C.
 
     Raises:
-        RecipeError: if the machine's memory is too small.
+        RecipeError: if the machine's memory is too small, or a model of somebody's own raises.
         RunFolderError: if `path` holds a complete run, another's files, or a damaged checkpoint.
         StorageError: if the disk refuses.
         DivergenceError: if a loss is not finite; the last good checkpoint is kept.
@@ -190,6 +193,7 @@ def resume(
 
     Raises:
         RunFolderError: if `path` holds no run, a complete one, or a damaged one.
+        RecipeError: if a model of somebody's own raises.
         DataError: if the data cannot be used, or are not those that the run began with.
         InputError: if an observer lacks a method.
         StorageError: if the disk refuses.
@@ -234,6 +238,7 @@ def test_run(path: str | Path, data: Dataset | str | Path | None = None) -> Test
     Raises:
         RunFolderError: if there is no run, or no checkpoint that can be read.
         DataError: if the data cannot be used, or have images or classes of another kind.
+        RecipeError: if a model of somebody's own raises.
     """
     run = Run.load(path)
     network = RunFolder(Path(path)).load_network(run)
@@ -244,7 +249,7 @@ def test_run(path: str | Path, data: Dataset | str | Path | None = None) -> Test
         trained_on = dataset_of(run.recipe)
         refuse_other_data(run, trained_on, fingerprint(trained_on))
     device = choose_device("auto" if run.recipe.device == "cuda" else run.recipe.device)
-    with cpu_threads(run.recipe.threads), memory_errors():
+    with cpu_threads(run.recipe.threads), memory_errors(), own_model_errors(run.recipe):
         return test_scores(
             network.to(device),
             train=Rows.of(trained_on.train, device),
@@ -274,7 +279,7 @@ def _go_on(
 ) -> TrainResult:
     """Train from wherever the folder's newest checkpoint stands to the end, and test."""
     device = state.losses.device
-    progress = Progress(run, state, folder)
+    progress, alone = Progress(run, state, folder), stop is None
     with ExitStack() as stack:
         if stop is None:
             # Without a folder there is nothing to save to, and Ctrl-C is Python's own.
@@ -296,12 +301,15 @@ def _go_on(
                 save=progress.save,
                 stop=stop,
             )
+            if not complete:
+                raise progress.interrupted()
+            state.let_go_of_optimizer()
+            with own_model_errors(run.recipe):
+                scores = test_scores(state.network, train=train_rows, test=test)
         except DivergenceError as error:
             raise progress.diverged(error) from None
-        if not complete:
-            raise progress.interrupted()
-        state.let_go_of_optimizer()
-        scores = test_scores(state.network, train=train_rows, test=test)
+        except OwnModelError as error:
+            raise progress.broken(error, alone=alone) from error.__cause__
         progress.write("complete", test=scores)
         return TrainResult(state.network.eval(), progress.run, folder.path if folder else None)
 
