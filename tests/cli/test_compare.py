@@ -176,6 +176,28 @@ def test_without_a_target_the_table_says_nothing_of_speed(
     assert "diverged" in table
 
 
+@pytest.mark.parametrize(
+    ("arrive", "seen"),
+    [
+        ((300, 200, None), "300"),
+        ((300, None, None), "> 1,640"),
+        ((None, None, None), "never"),
+        ((300, 400, None, None), "> 1,020"),  # half way from 400 to all 1,640 steps
+    ],
+)
+def test_the_middle_of_the_steps_where_some_runs_never_arrive(
+    capsys: pytest.CaptureFixture[str], arrive: tuple[int | None, ...], seen: str
+) -> None:
+    study = samples.study()
+    cell = study.analysis.cells[0].model_copy(update={"steps": arrive, "n": len(arrive)})
+    analysis = study.analysis.model_copy(update={"cells": (cell, *study.analysis.cells[1:])})
+    _study_result.say_study(study.model_copy(update={"analysis": analysis}), "studies/x")
+    table = capsys.readouterr().out.split("•")[0]
+    (row,) = [line for line in table.splitlines() if line.startswith("norm=batch")]
+    assert f"{seen}    " in row
+    assert "steps: the median of 5 seeds" in " ".join(table.split())
+
+
 def shown(width: int, news: list[RunProgress], kept: int = 0) -> str:
     """What a person sees while a study trains, after some news."""
     study = samples.study().model_copy(update={"status": "running", "runs": ()})
