@@ -94,6 +94,26 @@ def test_the_first_seeds_runs_are_looked_into_and_the_best_of_each_arm_are_in_th
     assert all(inspected.inspection.history for inspected in study.inspections)
 
 
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [
+        (0.95, "target is 0.95 %, .* Did you mean 95?"),
+        (0.1, "Give a higher"),
+        (33, "Give a higher"),
+    ],
+)
+def test_a_target_that_guessing_reaches_is_refused_before_anything_is_trained(
+    tiny: Dataset, tmp_path: Path, target: float, asked: str
+) -> None:
+    assert len(tiny.classes) == 3
+    with pytest.raises(StudyError, match=asked):
+        compare(NORMS, SMALL, seeds=1, data=tiny, out=tmp_path, target=target)
+    assert not list(tmp_path.glob("*/run.json"))
+    short = SMALL.model_copy(update={"epochs": 1})
+    study = compare(NORMS, short, seeds=1, data=tiny, out=tmp_path, target=34.0, workers=1)
+    assert study.design.target == 34
+
+
 def test_the_same_call_trains_nothing_and_says_the_same(
     whole: tuple[Study, Path], tiny: Dataset
 ) -> None:

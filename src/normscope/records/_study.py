@@ -55,8 +55,9 @@ class Design(Record):
     """Every so many steps of an epoch the network is validated, for the steps to the target, and
     always at the epoch's end."""
     target: float | None = None
-    """Percent of the validation set that a run has to reach and keep; absent: the best that the
-    reference's own runs reach in the middle (median over seeds, at its own best rate)."""
+    """Percent of the validation set that a run has to reach and keep; absent: where the
+    reference's runs end at its best rate (median over seeds), less one standard error of the
+    validation set."""
     confidence: float = 0.95
     """Of every interval, and 1 minus the error that Holm's procedure keeps to."""
 
@@ -144,7 +145,9 @@ Question = Literal["own-best", "equal-rate", "other-rate"]
 ``other-rate``: the arm at its own best rate against itself at the reference's best."""
 
 Conclusion = Literal["higher", "lower", "no-difference", "undecided"]
-"""``no-difference``: the interval has both signs. ``undecided``: too few seeds for an interval."""
+"""``higher`` and ``lower``: by p after Holm's procedure. ``no-difference``: none is found so; the
+interval alone may still leave one. ``undecided``: one seed, or so many runs never reach the target
+that neither can be said."""
 
 
 class Comparison(Record):
@@ -203,7 +206,7 @@ class Analysis(Record):
     target: Percent
     """Percent of the validation set that counts as reached."""
     target_is: Literal["given", "reference"]
-    """Where the target comes from: from whoever asked, or from the reference's own best."""
+    """Where the target comes from: from whoever asked, or from where the reference ends."""
     best_learning_rates: dict[str, float]
     """For each arm the rate of its best mean validation accuracy."""
     cells: tuple[Cell, ...] = Field(strict=False)

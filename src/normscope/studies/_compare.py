@@ -45,8 +45,9 @@ def compare(
         seeds: how many, counted from the recipe's; or which.
         data: a `Dataset`, a built-in name or a path, in the place of the recipe's own.
         out: the study's folder: ``study.json``, and a folder for every run.
-        target: percent of the validation set that counts as reached; by default the best that the
-            reference's own runs reach.
+        target: percent of the validation set that counts as reached, more than guessing reaches;
+            by default where the reference's runs end at its best rate (median over seeds), less
+            one standard error of the validation set.
         reference: the arm that the others are compared with: ``norm=none``. By default the plain
             one where there is one, and else the first.
         confidence: of every interval.

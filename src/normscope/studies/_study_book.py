@@ -41,7 +41,8 @@ class StudyBook:
         study: as in the file.
 
     Raises:
-        StudyError: if the folder holds another study, or one that cannot be read.
+        StudyError: if the folder holds another study, or one that cannot be read, or if guessing
+            reaches the target.
         StorageError: if the disk refuses.
     """
 
@@ -49,6 +50,7 @@ class StudyBook:
         self._file, self._plan, self._run_set = run_set.out / _FILE, plan, run_set
         before = Study.load(self._file) if self._file.exists() else None
         record = run_set.tasks[0].record
+        _refuse_a_target_of_guessing(design.target, 100 / len(record.classes))
         if before:
             _refuse_another(before, design, record.fingerprint, run_set.out)
             every = before.design.steps_between_validations
@@ -130,6 +132,20 @@ def _here(design: Design) -> Environment:
     """What this call trains on."""
     with cpu_threads(design.recipe.threads):
         return environment(choose_device(design.recipe.device))
+
+
+def _refuse_a_target_of_guessing(target: float | None, guessing: float) -> None:
+    """Refuse a target that a network reaches which has learned nothing.
+
+    Raises:
+        StudyError: asking for the percentage, where the target looks like a share.
+    """
+    if target is None or target > guessing:
+        return
+    msg = f"target is {target:g} %, and guessing alone reaches {guessing:.3g} % on these data. "
+    meant = 100 * target
+    msg += f"Did you mean {meant:g}?" if target < 1 and meant > guessing else "Give a higher one."
+    raise StudyError(msg)
 
 
 def _refuse_another(there: Study, here: Design, fingerprint: str, out: Path) -> None:
