@@ -14,6 +14,7 @@ from normscope.records import Analysis, Estimate, Run, Study
 from normscope.report import GENERATOR, report_run, report_study
 from normscope.report._curves import _whole_epochs
 from normscope.report._effects import comparisons_table
+from normscope.report._sweep import _apart, _rows
 from normscope.report._theme import DARK, LIGHT
 from normscope.report._words import Words
 from tests.report import samples
@@ -281,10 +282,10 @@ def test_a_study_without_a_target_has_no_steps_to_it() -> None:
 @pytest.mark.parametrize(
     ("censored", "shown"),
     [
-        ((0, 0), ["× 0.50", "0.40 … 0.60"]),
+        ((0, 0), ["× 0.50", "[0.40, 0.60]"]),
         ((1, 0), ["≥ 0.50", "≥ 0.40"]),
         ((0, 3), ["≤ 0.50", "≤ 0.60"]),
-        ((1, 2), ["× 0.50", "0.40 … 0.60"]),
+        ((1, 2), ["× 0.50", "[0.40, 0.60]"]),
         ((3, 3), ["–", "–"]),
     ],
 )
@@ -410,3 +411,22 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_is_the_same_each_time() -> None:
     run = Run.model_validate_json(samples.run().model_dump_json())
     assert report_run(run, samples.inspection(widths=SMALL)) == run_page()
+
+
+@pytest.mark.parametrize(("language", "sign"), [("en", "95 %"), ("zh", "95%")])
+def test_a_language_writes_percent_in_one_way(language: str, sign: str) -> None:
+    assert (" %" in Read(study_page(language)).text) == (language == "en")
+    assert sign in Read(study_page(language)).text
+
+
+@pytest.mark.parametrize(("arms", "width"), [(2, 370), (2, 760), (6, 370)])
+def test_single_runs_stand_beside_the_line_of_their_arm(arms: int, width: int) -> None:
+    study = small_study(
+        norms=("batch", "none") * (arms // 2), names=list("abcdef"[:arms]), inspections=False
+    )
+    means, points, _ = _rows(study, _apart(study, width))
+    lines = sorted(row["rate"] for row in means)
+    assert min(b / a for a, b in pairwise(lines)) > 1.01
+    for point in points:
+        distances = [abs(math.log(point["rate"] / line)) for line in lines]
+        assert min(distances) > 0.4 * math.log(_apart(study, width))

@@ -50,7 +50,7 @@ def test_an_arm_that_is_better_and_faster():
     assert sentences({(A, 0.02): cell(BETTER, HALF), (B, 0.02): PLAIN}) == [
         "norm=batch ends more accurate than norm=none: +0.48 points of test accuracy [0.38, 0.58] (95 % interval, n = 5 paired seeds). Both at learning rate 0.02.",
         "norm=batch is faster: to reach and keep 80 % validation accuracy it needs 0.50 times the steps of norm=none [0.47, 0.54].",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rate 0.02; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rate 0.02; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
     ]
 
 
@@ -66,7 +66,7 @@ def test_in_chinese():
     assert sentences({(A, 0.02): cell(BETTER, HALF), (B, 0.02): PLAIN}, language="zh") == [
         "norm=batch（批归一化）的最终准确率高于 norm=none（无归一化）：测试准确率相差 +0.48 个百分点 [0.38, 0.58]（95% 置信区间，n = 5 个配对种子）。两者的学习率均为 0.02。",
         "norm=batch 收敛更快：达到并保持 80% 的验证准确率，所需步数为 norm=none 的 0.50 倍 [0.47, 0.54]。",
-        "条件：made-up，训练 12,000、验证 900、测试 10,000 个样本；10 轮；scaled 权重参数化；学习率 0.02；种子 0–4；准确率使用运行统计量。目标由使用者给定：80%。",
+        "条件：made-up，训练 12,000、验证 900、测试 10,000 个样本；隐藏层宽 1000、500、250、250 与 250；scaled 权重参数化；10 轮；学习率保持不变；每批 120 个样本；学习率 0.02；种子 0–4；准确率使用运行统计量。目标由使用者给定：80%。",
     ]
 
 
@@ -92,6 +92,32 @@ def test_two_arms_that_are_the_same():
         "norm=batch and norm=none end with exactly the same test accuracy, seed by seed (n = 5 paired seeds). Both at learning rate 0.02.",
         "No difference in speed found, and factors above 1.02 either way are excluded: to reach and keep 80 % validation accuracy norm=batch needs 1.00 times the steps of norm=none [0.98, 1.02].",
     )
+
+
+FAR = (60.0, 90.0, 88.0, 91.0, 89.0)
+
+
+def test_an_interval_that_excludes_nothing_of_interest_says_so():
+    cells = {(A, 0.02): cell(FAR, (60, 500, 900, 100, 480)), (B, 0.02): PLAIN}
+    expect(
+        sentences(cells),
+        "FAR1",
+        "FAR2",
+    )
+    assert sentences(cells, language="zh")[:2] == [
+        "FAR3",
+        "FAR4",
+    ]
+
+
+def test_what_is_of_interest_is_half_of_what_there_is_to_learn():
+    """Between guessing (10 %) and 16 %, three points are all that counts; of 80, ten."""
+    for level, excluded in ((0.0, True), (-74.0, False)):
+        tests = [round(test + level, 2) for test in TESTS]
+        ours = [round(t + gain, 2) for t, gain in zip(tests, (4, -4, 0, 4, -4), strict=True)]
+        (said, *_) = sentences({(A, 0.02): cell(ours), (B, 0.02): cell(tests)})
+        assert ("points are excluded" in said) == excluded
+        assert ("too few" in said) != excluded
 
 
 def test_two_seeds_exclude_little():
@@ -194,7 +220,7 @@ def test_both_arms_diverge_everywhere():
         "Speed cannot be compared: norm=none ends no better than guessing, so it sets no target.",
         "Diverged: 3 of 3 runs of norm=batch at learning rate 0.1; 3 of 3 runs of norm=batch at learning rate 0.2; 3 of 3 runs of norm=none at learning rate 0.1; 3 of 3 runs of norm=none at learning rate 0.2. A diverged run counts with the accuracy of guessing (10 %), and as one that never reaches the target.",
         "Conclusions are by Holm's procedure over all comparisons of one question and measure (1 at own best rates and 2 at equal rates); every interval stands for itself.",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rates 0.1 and 0.2; seeds 0–2; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rates 0.1 and 0.2; seeds 0–2; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set.",
     ]
 
 
@@ -204,7 +230,7 @@ def test_a_reference_that_diverges_sets_no_target():
         "norm=batch ends more accurate than norm=none: +80.04 points of test accuracy [79.90, 80.18] (95 % interval, n = 5 paired seeds). Both at learning rate 0.1.",
         "Speed cannot be compared: norm=none ends no better than guessing, so it sets no target.",
         "Diverged: 5 of 5 runs of norm=none at learning rate 0.1. A diverged run counts with the accuracy of guessing (10 %), and as one that never reaches the target.",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rate 0.1; seeds 0–4; accuracy under running statistics.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rate 0.1; seeds 0–4; accuracy under running statistics.",
     ]
 
 
@@ -235,13 +261,13 @@ def test_the_gain_comes_with_the_other_rate():
     found = sentences(swept((LOW, ALIKE, BETTER), (LOW, TESTS, LOW)))
     assert found == [
         "norm=batch ends more accurate than norm=none: +0.48 points of test accuracy [0.38, 0.58] (95 % interval, n = 5 paired seeds). Each at its own best learning rate: 0.3 and 0.2.",
+        "norm=batch does best at 0.3, the largest learning rate that was tried: its true best may be larger.",
         "No difference in speed found, and factors above 1.05 either way are excluded: to reach and keep 80 % validation accuracy norm=batch needs 1.00 times the steps of norm=none [0.95, 1.05].",
         "The difference comes with the other learning rate: of these +0.48 points, −0.02 [−0.18, 0.14] are there at 0.2, where norm=none is best, and +0.50 [0.32, 0.68] come when norm=batch goes to its own best rate, 0.3.",
         "At equal learning rates the final accuracy of norm=batch (in points, against norm=none) is higher at 0.3 (+20.58 [19.69, 21.47]); not found to differ at 0.1 (0.00 [0.00, 0.00]) and 0.2 (−0.02 [−0.18, 0.14]).",
         "At equal learning rates norm=batch (in steps, against norm=none) is not found to differ at 0.1 (1.00 times [0.95, 1.05]), 0.2 (1.00 times [0.95, 1.05]) and 0.3 (1.00 times [0.95, 1.05]).",
-        "norm=batch does best at 0.3, the largest learning rate that was tried: its true best may be larger.",
         "Conclusions are by Holm's procedure over all comparisons of one question and measure (1 at own best rates, 3 at equal rates and 1 between rates); every interval stands for itself.",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rates 0.1, 0.2 and 0.3; seeds 0–4; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set. The target was given: 80 %.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rates 0.1, 0.2 and 0.3; seeds 0–4; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set. The target was given: 80 %.",
     ]
 
 
@@ -286,23 +312,37 @@ def test_a_gain_at_one_rate_that_is_gone_at_own_best():
     found = sentences(swept((LOW, ALIKE, TESTS), (TESTS, plus(-0.1, 0.0, -0.1, -0.2, 0.0), LOW)))
     assert found == [
         "norm=batch and norm=none end with exactly the same test accuracy, seed by seed (n = 5 paired seeds). Each at its own best learning rate: 0.3 and 0.1.",
+        "norm=batch does best at 0.3 and norm=none at 0.1, the two ends of what was tried: their true best may lie beyond.",
         "No difference in speed found, and factors above 1.05 either way are excluded: to reach and keep 80 % validation accuracy norm=batch needs 1.00 times the steps of norm=none [0.95, 1.05].",
         "At equal learning rates the final accuracy of norm=batch (in points, against norm=none) is higher at 0.3 (+20.10 [19.18, 21.02]); lower at 0.1 (−20.10 [−21.02, −19.18]); not found to differ at 0.2 (+0.06 [−0.20, 0.32]).",
         "At equal learning rates norm=batch (in steps, against norm=none) is not found to differ at 0.1 (1.00 times [0.95, 1.05]), 0.2 (1.00 times [0.95, 1.05]) and 0.3 (1.00 times [0.95, 1.05]).",
         "So a comparison at one learning rate can show a difference that is not found once each arm has its own best rate.",
-        "norm=batch does best at 0.3, the largest learning rate that was tried: its true best may be larger.",
-        "norm=none does best at 0.1, the smallest learning rate that was tried: its true best may be smaller.",
         "Conclusions are by Holm's procedure over all comparisons of one question and measure (1 at own best rates, 3 at equal rates and 1 between rates); every interval stands for itself.",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rates 0.1, 0.2 and 0.3; seeds 0–4; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set. The target was given: 80 %.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rates 0.1, 0.2 and 0.3; seeds 0–4; accuracy under running statistics. Best rates were chosen on the validation set, and are reported on the test set. The target was given: 80 %.",
     ]
 
 
-def test_best_rates_at_the_edge():
-    found = sentences(swept((BETTER, LOW, LOW), (LOW, LOW, TESTS)))
-    assert [s for s in found if "tried" in s] == [
-        "norm=batch does best at 0.1, the smallest learning rate that was tried: its true best may be smaller.",
-        "norm=none does best at 0.3, the largest learning rate that was tried: its true best may be larger.",
-    ]
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (0, 1, "norm=batch does best at 0.1, the smallest learning rate that was tried: its true best may be smaller."),
+        (1, 2, "norm=none does best at 0.3, the largest learning rate that was tried: its true best may be larger."),
+        (0, 0, "Both do best at 0.1, the smallest learning rate that was tried: their true best may be smaller."),
+        (2, 2, "Both do best at 0.3, the largest learning rate that was tried: their true best may be larger."),
+        (0, 2, "norm=batch does best at 0.1 and norm=none at 0.3, the two ends of what was tried: their true best may lie beyond."),
+        (1, 1, ""),
+    ],
+)  # fmt: skip
+def test_best_rates_at_the_edge_are_told_right_after_the_accuracy(ours, theirs, said):
+    places = [[BETTER if at == best else LOW for at in range(3)] for best in (ours, theirs)]
+    found = sentences(swept(*places))
+    assert [s for s in found if "tried" in s] == [said] * bool(said)
+    assert not said or found[1] == said
+
+
+def test_a_best_rate_at_the_edge_in_chinese():
+    found = sentences(swept((LOW, LOW, BETTER), (LOW, LOW, TESTS)), language="zh")
+    assert found[1] == "两者都在所试的最大学习率 0.3 下表现最好，其真正的最佳学习率可能更大。"
 
 
 def test_no_common_rate():
@@ -327,7 +367,7 @@ def test_where_the_rates_are_the_arms():
     assert sentences(cells, reference=names[0]) == [
         "learning_rate=0.2 ends more accurate than learning_rate=0.1: +0.48 points of test accuracy [0.38, 0.58] (95 % interval, n = 5 paired seeds).",
         "No difference in speed found, and factors above 1.05 either way are excluded: to reach and keep 80 % validation accuracy learning_rate=0.2 needs 1.00 times the steps of learning_rate=0.1 [0.95, 1.05].",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rates 0.1 and 0.2; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; norm=batch; scaled weights; 10 epochs; rate constant; batches of 120; learning rates 0.1 and 0.2; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
     ]
 
 
@@ -343,7 +383,7 @@ def test_what_one_interval_shows_holm_may_not():
         "No difference in final accuracy found between norm=layer and norm=none, and differences above 0.18 points are excluded: −0.02 points of test accuracy [−0.18, 0.14] (95 % interval, n = 5 paired seeds). Both at learning rate 0.1.",
         "norm=layer is faster: to reach and keep 80 % validation accuracy it needs 0.39 times the steps of norm=none [0.37, 0.41].",
         "Conclusions are by Holm's procedure over all comparisons of one question and measure (2 at own best rates); every interval stands for itself.",
-        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; 10 epochs; scaled weights; learning rate 0.1; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
+        "Conditions: made-up, 12,000 training, 900 validation and 10,000 test rows; hidden layers of 1000, 500, 250, 250 and 250; scaled weights; 10 epochs; rate constant; batches of 120; learning rate 0.1; seeds 0–4; accuracy under running statistics. The target was given: 80 %.",
     ]
 
 

@@ -96,9 +96,9 @@ def _epochs_table(epochs: Sequence[EpochRecord], say: Words) -> Table:
             [
                 str(record.epoch),
                 numbers.number(record.train_loss, 4),
-                numbers.percent(record.train_accuracy),
+                say.percentage(record.train_accuracy),
                 numbers.number(record.valid_loss, 4),
-                numbers.percent(record.valid_accuracy),
+                say.percentage(record.valid_accuracy),
                 numbers.significant(record.learning_rate),
                 numbers.number(record.seconds, 1),
             ]
@@ -123,7 +123,7 @@ def study_curves(study: Study, say: Words) -> Figure:
     ]
     keys.append(Key(5, say("band key"), "band"))
     if math.isfinite(target):
-        keys.append(Key(5, say("target key", target=numbers.percent(target)), "dashed"))
+        keys.append(Key(5, say("target key", target=say.percentage(target)), "dashed"))
     return Figure(
         title=say("learning curves"),
         caption=say("study curves caption"),
@@ -235,7 +235,7 @@ def _bands_table(study: Study, rows: Sequence[dict[str, Any]], say: Words) -> Ta
     names = [arm.name for arm in study.design.arms]
 
     def accuracy(row: dict[str, Any], key: str) -> str:
-        return numbers.percent(100 - row[key]) if key in row else "–"
+        return say.percentage(100 - row[key]) if key in row else "–"
 
     def loss(row: dict[str, Any], key: str) -> str:
         return numbers.number(row[key], 4) if key in row else "–"

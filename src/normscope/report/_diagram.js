@@ -79,6 +79,10 @@ class Diagram {
     return axisOf(arms.flatMap((arm) => Object.values(stagesOf(arm, this.seenBy(arm), index))));
   }
 
+  percent(share) {
+    return fill(this.words.percent, { value: (100 * share).toFixed(1) });
+  }
+
   name(index) {
     return this.classes[index] ?? String(index);
   }
@@ -165,7 +169,7 @@ class Diagram {
       row: specimen.row,
       label: this.name(specimen.label),
       answer: this.name(said),
-      sure: percent(specimen.p[said]),
+      sure: this.percent(specimen.p[said]),
     });
   }
 
@@ -265,7 +269,7 @@ class Diagram {
       const bar = span("bar");
       bar.style.setProperty("--share", p[index]);
       const name = make("b", {}, this.name(index));
-      const row = make("li", { "data-unit": index }, name, bar, span("share", percent(p[index])));
+      const row = make("li", { "data-unit": index }, name, bar, span("share", this.percent(p[index])));
       if (index === this.specimen.label) row.classList.add("label");
       row.addEventListener("pointermove", () => this.showUnit(index));
       row.addEventListener("pointerdown", () => this.showUnit(index));

@@ -38,8 +38,6 @@ function format(value, digits = 3) {
 /** A round number with the digits that it has, as on an axis. */
 const tidied = (value) => format(value, 4).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
-
 /** 1, 2 or 5 times a power of ten, not below `least`. */
 function roundStep(least) {
   const power = 10 ** Math.floor(Math.log10(least));

@@ -12,6 +12,7 @@ from normscope.records import Comparison, McNemar, Study, StudyRun
 from normscope.report import _numbers as numbers
 from normscope.report import _scales, _svg
 from normscope.report._parts import Figure, Key, Panel, Table
+from normscope.report._verdict_words import factor
 from normscope.report._words import Words
 
 Measure = Literal["test-accuracy", "steps-to-target"]
@@ -26,7 +27,7 @@ def steps_figure(study: Study, say: Words) -> Figure:
     rows, last = _steps_rows(study)
     keys = [Key(number, arm.name, "point") for number, arm in enumerate(study.design.arms)]
     keys.append(Key(5, say("never key", steps=f"{last:,}"), "hollow"))
-    target = numbers.percent(study.analysis.target)
+    target = say.percentage(study.analysis.target)
     reference = study.design.reference
     which = say(f"target {study.analysis.target_is}", target=target, reference=reference)
     return Figure(
@@ -162,7 +163,8 @@ def differences_figure(study: Study, say: Words) -> Figure | None:
     keys = [Key(number, name, "point") for number, name in others]
     return Figure(
         title=say("paired differences"),
-        caption=say("paired differences caption", reference=study.design.reference),
+        caption=say("paired differences caption", reference=study.design.reference)
+        + (say("differences scales") if len(panels) > 1 else ""),
         panels=panels,
         keys=[*keys, Key(5, say("each seed"), "tick")],
         tables=[_differences_table(study, wanted, say)],
@@ -292,7 +294,7 @@ def comparisons_table(study: Study, measure: Measure, say: Words) -> Table | Non
         return None
     return Table(
         title=say(f"{measure} table"),
-        caption=say(f"{measure} caption", confidence=f"{100 * study.design.confidence:g} %"),
+        caption=say(f"{measure} caption", confidence=say.share(study.design.confidence)),
         head=head,
         rows=rows,
         open=True,
@@ -311,7 +313,7 @@ def _by(study: Study, measure: Measure) -> list[Comparison]:
 def _comparison_row(comparison: Comparison, say: Words) -> list[str]:
     effect, by_steps = comparison.effect, comparison.measure == "steps-to-target"
     found = comparison.conclusion
-    shown = (numbers.signed(effect.value), numbers.interval(effect, sign=True))
+    shown = (numbers.signed(effect.value), numbers.interval(effect))
     return [
         *_sides(comparison),
         *(_ratio(comparison) if by_steps else shown),
@@ -330,13 +332,13 @@ def _ratio(comparison: Comparison) -> tuple[str, str]:
     (ours, theirs), effect = comparison.censored, comparison.effect
     if ours == theirs == effect.n:
         return numbers.number(math.nan), numbers.number(math.nan)
-    value, interval = numbers.number(effect.value), numbers.interval(effect)
+    value, interval = factor(effect.value), numbers.interval(effect, factor)
     if bool(ours) == bool(theirs):
         return f"× {value}", interval
     one_ended = effect.n > 1
     if ours:
-        return f"≥ {value}", f"≥ {numbers.number(effect.low)}" if one_ended else interval
-    return f"≤ {value}", f"≤ {numbers.number(effect.high)}" if one_ended else interval
+        return f"≥ {value}", f"≥ {factor(effect.low)}" if one_ended else interval
+    return f"≤ {value}", f"≤ {factor(effect.high)}" if one_ended else interval
 
 
 def mcnemar_table(study: Study, say: Words) -> Table | None:
@@ -369,7 +371,7 @@ def _mcnemar_row(test: McNemar) -> list[str]:
         str(test.only_arm),
         str(test.only_other),
         numbers.signed(test.difference.value),
-        numbers.interval(test.difference, sign=True),
+        numbers.interval(test.difference),
         numbers.p_value(test.p),
     ]
 
@@ -397,10 +399,10 @@ def _run_row(run: StudyRun, say: Words) -> list[str]:
     figures = ["–"] * 4
     if run.test:
         figures = [
-            numbers.percent(run.test.running.accuracy),
+            say.percentage(run.test.running.accuracy),
             numbers.number(run.test.running.loss, 4),
-            numbers.percent(run.test.population.accuracy),
-            numbers.percent(run.test.batch.accuracy),
+            say.percentage(run.test.population.accuracy),
+            say.percentage(run.test.batch.accuracy),
         ]
     return [
         run.arm,

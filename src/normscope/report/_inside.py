@@ -335,7 +335,7 @@ def mistakes(inspection: Inspection, classes: Sequence[str], say: Words) -> Gall
                 row=say("test row", row=mistake.row),
                 label=classes[mistake.label],
                 answer=classes[mistake.answer],
-                probability=numbers.percent(100 * mistake.probability, 1),
+                probability=say.percentage(100 * mistake.probability, 1),
                 alternative=say(
                     "mistake", label=classes[mistake.label], answer=classes[mistake.answer]
                 ),

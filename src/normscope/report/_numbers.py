@@ -1,6 +1,7 @@
 """Figures as they are shown: a minus that looks like one, no digits that mean nothing."""
 
 import math
+from collections.abc import Callable
 
 from normscope.records import Estimate
 
@@ -37,16 +38,6 @@ def significant(value: float, digits: int = 3) -> str:
     return number(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
-def percent(value: float, digits: int = 2) -> str:
-    """A percentage.
-
-    Example:
-        >>> percent(91.4)
-        '91.40 %'
-    """
-    return f"{number(value, digits)} %"
-
-
 def signed(value: float, digits: int = 2) -> str:
     """With its sign, as differences are.
 
@@ -68,17 +59,16 @@ def rate(value: float) -> str:
     return f"{value:g}".replace("-", _MINUS)
 
 
-def interval(estimate: Estimate, digits: int = 2, *, sign: bool = False) -> str:
-    """Where the interval begins and ends; a dash where there is none.
+def interval(estimate: Estimate, shown: Callable[[float], str] = number) -> str:
+    """Where the interval begins and ends, as in the verdict; a dash where there is none.
 
     Example:
-        >>> interval(Estimate(value=1.0, low=0.5, high=1.5, n=5), sign=True)
-        '+0.50 … +1.50'
+        >>> interval(Estimate(value=1.0, low=-0.5, high=1.5, n=5))
+        '[−0.50, 1.50]'
     """
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return number(math.nan)
-    shown = signed if sign else number
-    return f"{shown(estimate.low, digits)} … {shown(estimate.high, digits)}"
+    return f"[{shown(estimate.low)}, {shown(estimate.high)}]"
 
 
 def p_value(value: float) -> str:

@@ -74,7 +74,7 @@ def _headlines(run: Run, say: Words) -> list[Headline]:
     kinds = ("running", "population", "batch") if several else ("running",)
     return [
         Headline(
-            value=numbers.percent(getattr(run.test, kind).accuracy),
+            value=say.percentage(getattr(run.test, kind).accuracy),
             name=say(f"{kind} statistics") if several else say("test accuracy"),
             meaning=say(f"{kind} meaning") if several else say("no statistics meaning"),
             main=kind == "running",

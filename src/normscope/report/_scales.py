@@ -11,6 +11,7 @@ _WIDE_RATIO = 6
 _LARGE = 10
 _SIGNED = "abs(datum.value) < 1e-9 ? '0' : format(datum.value, '+~r')"
 _FEWEST, _MOST = 3, 7
+_APART = 1.12  # less, and two labels would lie on each other
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,22 @@ def accuracy(values: Sequence[float]) -> Height:
 
 
 def _errors_to_label(low: float, high: float) -> list[float]:
-    """The errors at whose heights the axis says the accuracy."""
+    """The errors at whose heights the axis says the accuracy.
+
+    The best networks are what is looked for, so there is one near them, however round.
+
+    Example:
+        >>> _errors_to_label(3.7, 60.0)
+        [4.0, 5.0, 7.0, 10.0, 20.0, 30.0, 50.0]
+    """
     if high / low > _WIDE_RATIO:
         few = _decades(low, high, _ROUNDER)
-        return few if len(few) > _FEWEST + 1 else _decades(low, high, _ROUND)
-    return steps_between(low, high)
+        errors = few if len(few) > _FEWEST + 1 else _decades(low, high, _ROUND)
+    else:
+        errors = steps_between(low, high)
+    step = 10.0 ** math.floor(math.log10(low)) / 2
+    best = round(math.ceil(low / step) * step, 10)
+    return [best, *errors] if errors and best * _APART <= errors[0] else errors
 
 
 def _decades(low: float, high: float, digits: Sequence[int]) -> list[float]:
@@ -77,9 +89,14 @@ def steps_between(low: float, high: float) -> list[float]:
 
 def learning_rate(rates: Sequence[float], title: str) -> alt.X:
     """The learning rate, in field ``rate``, logarithmic, with room beside the outermost."""
-    scale = alt.Scale(type="log", domain=[min(rates) / 1.5, max(rates) * 1.5], nice=False)
+    scale = alt.Scale(type="log", domain=list(rates_shown(rates)), nice=False)
     axis = alt.Axis(values=list(rates), format="~g", title=title, labelOverlap=True)
     return alt.X("rate:Q", scale=scale, axis=axis)
+
+
+def rates_shown(rates: Sequence[float]) -> tuple[float, float]:
+    """Where the axis of learning rates begins and ends."""
+    return min(rates) / 1.5, max(rates) * 1.5
 
 
 def steps(last: float, title: str | None) -> alt.X:

@@ -1,6 +1,7 @@
 """Accuracy over the learning rate, arm by arm: the picture that says most about a study."""
 
 import math
+from itertools import pairwise
 
 import altair as alt
 from markupsafe import Markup
@@ -11,7 +12,10 @@ from normscope.report import _scales, _svg
 from normscope.report._parts import Figure, Key, Panel, Table
 from normscope.report._words import Words
 
-_DODGE = 1.05
+_APART = 15
+"""At most so many pixels lie between two arms at one rate; runs stand half as far beside."""
+_FILLED = 0.5
+"""The part of the way from one rate to the next that the arms may take."""
 
 
 def sweep(study: Study, say: Words) -> Figure:
@@ -25,7 +29,7 @@ def sweep(study: Study, say: Words) -> Figure:
     keys.append(Key(5, say("arm's own best rate"), "hollow"))
     return Figure(
         title=say("accuracy over rate"),
-        caption=say("accuracy over rate caption", confidence=_confidence(study)),
+        caption=say("accuracy over rate caption", confidence=say.share(study.design.confidence)),
         panels=[Panel(say("test accuracy axis"), wide, narrow)],
         keys=keys,
         tables=[cells_table(study, say)],
@@ -34,7 +38,8 @@ def sweep(study: Study, say: Words) -> Figure:
 
 
 def _drawn(study: Study, say: Words, width: int, height: int) -> Markup:
-    means, points, guess = _rows(study)
+    apart = _apart(study, width)
+    means, points, guess = _rows(study, apart)
     count = len(study.design.arms)
     errors = [row[key] for row in means for key in ("error", "worse", "better")]
     errors += [row["error"] for row in points]
@@ -59,7 +64,19 @@ def _drawn(study: Study, say: Words, width: int, height: int) -> Markup:
     return _svg.svg(alt.layer(*layers), label=label, width=width, height=height)
 
 
-def _rows(study: Study) -> tuple[list[dict[str, float]], list[dict[str, float]], float]:
+def _apart(study: Study, width: int) -> float:
+    """The ratio of rates that two arms at one rate are drawn apart: each has its own line there."""
+    rates = sorted(study.design.learning_rates)
+    low, high = _scales.rates_shown(rates)
+    pixels = 0.9 * width / math.log(high / low)
+    nearest = min((math.log(b / a) for a, b in pairwise(rates)), default=math.log(high / low))
+    room = _FILLED * nearest * pixels / len(study.design.arms)
+    return math.exp(min(_APART, room) / pixels)
+
+
+def _rows(
+    study: Study, apart: float
+) -> tuple[list[dict[str, float]], list[dict[str, float]], float]:
     """The cells' means, the runs, and the error of guessing."""
     assert study.analysis is not None
     least = 50 / study.data.test_rows  # half a row wrong: no error has no logarithm
@@ -70,8 +87,8 @@ def _rows(study: Study) -> tuple[list[dict[str, float]], list[dict[str, float]],
     def error(accuracy: float) -> float:
         return min(100.0, max(least, 100 - accuracy))
 
-    def beside(arm: int, rate: float) -> float:
-        return float(rate * _DODGE ** (arm - (len(names) - 1) / 2))
+    def beside(arm: int, rate: float, *, run: bool = False) -> float:
+        return float(rate * apart ** (arm - (len(names) - 1) / 2 - run / 2))
 
     means = []
     for cell in study.analysis.cells:
@@ -91,7 +108,7 @@ def _rows(study: Study) -> tuple[list[dict[str, float]], list[dict[str, float]],
     points = [
         {
             "arm": names.index(run.arm),
-            "rate": beside(names.index(run.arm), run.learning_rate),
+            "rate": beside(names.index(run.arm), run.learning_rate, run=True),
             "error": error(run.test.running.accuracy) if run.test else guess,
         }
         for run in study.runs
@@ -103,7 +120,7 @@ def cells_table(study: Study, say: Words) -> Table:
     """Every arm at every rate."""
     assert study.analysis is not None
     return Table(
-        title=say("cells table", confidence=_confidence(study)),
+        title=say("cells table", confidence=say.share(study.design.confidence)),
         head=[
             say("arm"),
             say("learning rate"),
@@ -125,11 +142,7 @@ def _cell_row(cell: Cell, study: Study, say: Words) -> list[str]:
         numbers.rate(cell.learning_rate) + (f" ({say('own best')})" if best else ""),
         str(cell.n),
         str(cell.diverged),
-        numbers.percent(cell.test_accuracy.value),
+        say.percentage(cell.test_accuracy.value),
         numbers.interval(cell.test_accuracy),
-        numbers.percent(cell.valid_accuracy),
+        say.percentage(cell.valid_accuracy),
     ]
-
-
-def _confidence(study: Study) -> str:
-    return f"{100 * study.design.confidence:g} %"

@@ -2,10 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Literal
 
-from normscope.records import Analysis, Study
+from normscope.records import Analysis, Recipe, Study
 from normscope.report._numbers import rate
 from normscope.report._verdict_arm import ArmVerdict
 from normscope.report._verdict_words import Say
@@ -37,7 +37,6 @@ def verdict(study: Study, language: Literal["en", "zh"] = "en") -> list[str]:
     if others and math.isnan(analysis.target):
         sentences.append(say("no target", reference=design.reference))
     sentences += _diverged(study, analysis, say)
-    sentences += _edges(study, analysis, say)
     sentences += _holm(study, analysis, say)
     return [*sentences, _conditions(study, analysis, say)]
 
@@ -62,16 +61,6 @@ def _diverged(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:
         yield say("diverged in part")
 
 
-def _edges(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:
-    """Whose best rate is the first or the last that was tried, and did not diverge there."""
-    lost = {(c.arm, c.learning_rate) for c in analysis.cells if c.diverged == c.n}
-    for arm in study.design.arms:
-        rates, best = study.design.rates_of(arm), analysis.best_learning_rates[arm.name]
-        if len(rates) > 1 and best in {min(rates), max(rates)} and (arm.name, best) not in lost:
-            key = "largest" if best == max(rates) else "smallest"
-            yield say(key, arm=arm.name, rate=rate(best))
-
-
 def _holm(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:
     """How many comparisons there are, where there is more than one of a kind."""
     counts = Counter(c.question for c in analysis.comparisons if c.measure == "test-accuracy")
@@ -84,21 +73,17 @@ def _holm(study: Study, analysis: Analysis, say: Say) -> Iterator[str]:
 
 def _conditions(study: Study, analysis: Analysis, say: Say) -> str:
     """What it was that was compared."""
-    design, data, recipe = study.design, study.data, study.design.recipe
+    design, data = study.design, study.data
     varied = {name for arm in design.arms for name in arm.settings}
     rows = {"train": data.train_rows, "valid": data.valid_rows, "test": data.test_rows}
-    details = [say("rows", data=data.name, **{name: f"{n:,}" for name, n in rows.items()})]
-    if recipe.model is not None and "model" not in varied:
-        details.append(say("model", model=recipe.model))
-    if "epochs" not in varied:
-        details.append(say("epoch" if recipe.epochs == 1 else "epochs", epochs=recipe.epochs))
-    if recipe.model is None and "weights" not in varied:
-        details.append(say("weights", weights=recipe.weights))
     rates, several = say.listed(list(map(rate, design.learning_rates))), len(design.learning_rates)
-    details.append(say("many rates" if several > 1 else "one rate", rates=rates))
-    details.append(
-        say("seeds" if len(design.seeds) > 1 else "seed", seeds=_ranges(design.seeds, say))
-    )
+    details = [
+        say("rows", data=data.name, **{name: f"{n:,}" for name, n in rows.items()}),
+        *_network(design.recipe, varied, say),
+        *_training(design.recipe, varied, say),
+        say("many rates" if several > 1 else "one rate", rates=rates),
+        say("seeds" if len(design.seeds) > 1 else "seed", seeds=_ranges(design.seeds, say)),
+    ]
     target = ""
     if not math.isnan(analysis.target):
         percent = say.percent(analysis.target)
@@ -109,6 +94,34 @@ def _conditions(study: Study, analysis: Analysis, say: Say) -> str:
         chosen=say("chosen") if several > 1 and "learning_rate" not in varied else "",
         target=target,
     )
+
+
+def _network(recipe: Recipe, varied: Container[str], say: Say) -> Iterator[str]:
+    """What shapes the network in all arms alike."""
+    if "model" in varied:
+        return
+    if recipe.model is not None:
+        yield say("model", model=recipe.model)
+        return
+    if "hidden" not in varied:
+        kind = {0: "no hidden", 1: "one hidden"}.get(len(recipe.hidden), "hidden")
+        yield say(kind, widths=say.listed(list(map(str, recipe.hidden))))
+    if "norm" not in varied:
+        yield f"norm={recipe.norm}"
+    if "weights" not in varied:
+        yield say("weights", weights=recipe.weights)
+
+
+def _training(recipe: Recipe, varied: Container[str], say: Say) -> Iterator[str]:
+    """How long all arms are trained alike, at what rate, and in what batches."""
+    if "epochs" not in varied:
+        yield say("epoch" if recipe.epochs == 1 else "epochs", epochs=recipe.epochs)
+    if "constant_epochs" not in varied:
+        # the rate is set at the end of an epoch, and at the first such end it does not fall yet
+        falls = "epochs" in varied or recipe.epochs > recipe.constant_epochs + 1
+        yield say("falls" if falls else "constant", constant=recipe.constant_epochs)
+    if "batch_size" not in varied:
+        yield say("batches", rows=recipe.batch_size)
 
 
 def _ranges(seeds: Sequence[int], say: Say) -> str:

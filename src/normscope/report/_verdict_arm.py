@@ -7,6 +7,12 @@ from normscope.records import Analysis, Arm, Comparison, McNemar, Study
 from normscope.report._numbers import number, p_value, rate, signed
 from normscope.report._verdict_words import WORDS, Say, factor, points
 
+_LEAST_OF_INTEREST, _MOST_OF_INTEREST = 1.0, 10.0
+"""Points of accuracy: that differences above so many are excluded says something wherever they are
+below the one, and nothing where they are above the other."""
+_MOST_TIMES_OF_INTEREST = 10.0
+"""The same of steps: a factor."""
+
 
 class ArmVerdict:
     """One arm against the reference.
@@ -28,7 +34,7 @@ class ArmVerdict:
         """All that is to be said, the final accuracy first."""
         if self._all_diverged():
             return [self._say("both diverge", **self._explained())]
-        sentences = [*self._accuracy(), *self._mcnemar(), *self._speed()]
+        sentences = [*self._accuracy(), *self._edges(), *self._mcnemar(), *self._speed()]
         if len(self._study.design.rates_of(self._arm)) > 1:
             sentences += [*self._carried(), *self._at_equal_rates()]
         return sentences
@@ -63,18 +69,54 @@ class ArmVerdict:
         for c in self._found("own-best", "test-accuracy"):
             effect = c.effect
             yield self._say(
-                f"accuracy {_kind(c)}",
+                f"accuracy {self._accuracy_kind(c)}",
                 **self._explained(),
                 value=signed(effect.value),
                 interval=points(effect),
                 confidence=self._say.percent(100 * self._study.design.confidence),
                 n=effect.n,
-                excluded=number(max(abs(effect.low), abs(effect.high))),
+                excluded=number(_farthest(c)),
                 family=self._family(c),
                 p=p_value(c.p_holm),
                 seed=self._study.design.seeds[0],
                 rates=self._rates(c),
             )
+
+    def _accuracy_kind(self, comparison: Comparison) -> str:
+        """Which sentence; one that excludes nothing of interest has to say so."""
+        kind = _kind(comparison)
+        if kind == "no-difference" and _farthest(comparison) > self._of_interest(comparison):
+            return "too few"
+        return kind
+
+    def _of_interest(self, comparison: Comparison) -> float:
+        """Points of difference that anybody would see: ten, or half of what there is to learn."""
+        places = {
+            (comparison.arm, comparison.learning_rate),
+            (comparison.other, comparison.other_learning_rate),
+        }
+        cells = [c for c in self._analysis.cells if (c.arm, c.learning_rate) in places]
+        best = max(cell.test_accuracy.value for cell in cells)
+        learned = best - 100 / len(self._study.data.classes)
+        return min(_MOST_OF_INTEREST, max(_LEAST_OF_INTEREST, learned / 2))
+
+    def _edges(self) -> Iterator[str]:
+        """Whose best rate is the first or the last that was tried, and did not diverge there."""
+        at_edge = {}
+        lost = {(c.arm, c.learning_rate) for c in self._analysis.cells if c.diverged == c.n}
+        for arm in (self._arm, self._other):
+            rates = self._study.design.rates_of(arm)
+            best = self._analysis.best_learning_rates[arm.name]
+            edges = {max(rates): "largest", min(rates): "smallest"} if len(rates) > 1 else {}
+            if best in edges and (arm.name, best) not in lost:
+                at_edge[arm.name] = best, edges[best]
+        if len(at_edge) == 2:
+            (one, edge), (other, other_edge) = at_edge.values()
+            key = f"both {edge}" if edge == other_edge else "both ends"
+            yield self._say(key, **self._names, rate=rate(one), other_rate=rate(other))
+            return
+        for name, (best, edge) in at_edge.items():
+            yield self._say(edge, arm=name, rate=rate(best))
 
     def _rates(self, comparison: Comparison) -> str:
         """Which rates the two are compared at."""
@@ -130,10 +172,13 @@ class ArmVerdict:
 
     def _excluded(self, comparison: Comparison) -> str:
         """Which factors are; none where a run might have had any."""
-        low, high = comparison.effect.low, comparison.effect.high
-        if any(comparison.censored) or not 0 < low <= high < math.inf:
+        effect = comparison.effect
+        if any(comparison.censored):
             return ""
-        return self._say("excluded", factor=factor(max(high, 1 / low)))
+        bound = max(effect.high, 1 / effect.low) if effect.low > 0 else math.inf
+        if bound > _MOST_TIMES_OF_INTEREST:
+            return self._say("excluded little", n=effect.n)
+        return self._say("excluded", factor=factor(bound))
 
     def _censored(self, comparison: Comparison) -> str:
         """Who never reaches the target."""
@@ -224,6 +269,11 @@ def _kind(comparison: Comparison) -> str:
     if effect.low > nothing or effect.high < nothing:
         return "not by Holm"
     return "identical" if effect.low == effect.high == nothing else "no-difference"
+
+
+def _farthest(comparison: Comparison) -> float:
+    """The end of the interval that is farther from 0."""
+    return max(abs(comparison.effect.low), abs(comparison.effect.high))
 
 
 def _steps_kind(comparison: Comparison) -> str:

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Literal
 
+from normscope.report._numbers import number
+
+_PERCENT = ("{} %", "{}%")
+
 
 class Words:
     """The catalogue in one language.
@@ -25,6 +29,24 @@ class Words:
             KeyError: if the catalogue has no such words.
         """
         return CATALOGUE[key][self._place].format(**values)
+
+    def percentage(self, value: float, digits: int = 2) -> str:
+        """A percentage; Chinese writes no space before the sign.
+
+        Example:
+            >>> Words("en").percentage(91.4), Words("zh").percentage(91.4)
+            ('91.40 %', '91.40%')
+        """
+        return _PERCENT[self._place].format(number(value, digits))
+
+    def share(self, value: float) -> str:
+        """A share of 1, such as a confidence, in percent and with no needless zeros.
+
+        Example:
+            >>> Words("en").share(0.95), Words("zh").share(0.999)
+            ('95 %', '99.9%')
+        """
+        return _PERCENT[self._place].format(f"{100 * value:g}")
 
     def listed(self, names: Sequence[str]) -> str:
         """Names as a list in a sentence.
