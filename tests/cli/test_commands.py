@@ -1,5 +1,6 @@
 """The commands as a person types them: what they print, and how they exit."""
 
+import importlib
 import io
 import json
 import os
@@ -129,6 +130,7 @@ def test_train_prints_shapes_epochs_test_and_where_to_go(
         assert re.search(rf"^{statistics} +\d+\.\d\d %", answer.out, re.MULTILINE)
     assert "not a fair test" in answer.out
     assert "normscope predict runs/bars-batch-1" in answer.out
+    assert "normscope report runs/bars-batch-1\n" in answer.out
     assert Run.load(Path("runs/bars-batch-1")).status == "complete"
 
 
@@ -237,6 +239,27 @@ def test_a_reader_that_leaves_does_not_stop_the_training(tiny_file: Path) -> Non
         process.stdout.close()
     assert process.returncode == 0
     assert Run.load("r").status == "complete"
+
+
+@pytest.mark.parametrize("chained", ["from interruption", "beside it"])
+def test_ctrl_c_that_an_import_turned_into_another_error_is_the_same_sentence(
+    monkeypatch: pytest.MonkeyPatch, normscope_: Callable[..., Answer], chained: str
+) -> None:
+    from normscope import training
+
+    def importing(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as interruption:
+            if chained == "beside it":
+                raise ImportError("half of a library")  # noqa: B904
+            raise ImportError("half of a library") from interruption
+
+    monkeypatch.setattr(training, "dataset_of", importing)
+    assert_one_sentence(normscope_("train"), 130, "Stopped at once")
+    monkeypatch.setattr(training, "dataset_of", lambda *_: importlib.import_module("no_such"))
+    with pytest.raises(ModuleNotFoundError):  # the control: a fault of ours keeps its traceback
+        main()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -97,6 +97,9 @@ def test_values_are_read_by_the_recipes_own_types() -> None:
         ([*NORMS, *NORMS], "--vary norm is there twice; give all of its values at once"),
         (["--vary", "norm=batch"], "norm has 1 value to compare"),
         (["--vary", "norm=batch,nun"], "--vary norm has to be batch, none or layer, got 'nun'"),
+        (["--vary", "norm=bach,none"], "--vary norm has to be .* got 'bach'. Did you mean batch"),
+        (["--vary", "lr=0.1,fast"], "--vary learning_rate has to be a number"),
+        (["--vary", "lr=0.1,0.2", "--lr", "0.1"], "learning_rate is varied, so --learning-rate"),
         (["--vary", "learning_rate=0.1,fast"], "--vary learning_rate has to be a number"),
         (["--vary", "epochs=2,2.5"], "--vary epochs has to be a whole number, got '2.5'"),
         (
@@ -109,6 +112,11 @@ def test_values_are_read_by_the_recipes_own_types() -> None:
         ([*NORMS, "--norm", "batch"], "norm is varied, so --norm cannot set it as well"),
         ([*NORMS, "--seeds", "many"], "--seeds: give how many .* got 'many'"),
         ([*NORMS, "--reference", "norm=layer"], "none of the arms: norm=batch; norm=none"),
+        ([*NORMS, "--reference", "layer"], "'layer' is none of the arms: norm=batch; norm=none"),
+        (
+            ["--vary", "hidden=9,none", *NORMS, "--reference", "none"],
+            "'none' may be hidden=none and norm=none; write which",
+        ),
         ([*NORMS, "--workers", "0"], "workers is 0"),
         ([*NORMS, "--csv", "no/where.csv"], "--csv no/where.csv: there is no folder no"),
         ([*NORMS, "--csv", "."], "--csv .: this is a folder. Name a file in it"),

@@ -70,6 +70,9 @@ def test_seeds_count_from_the_recipes_or_are_given() -> None:
 @pytest.mark.parametrize(
     ("vary", "wanted", "reference"),
     [
+        (NORMS, "batch", "norm=batch"),
+        ({**NORMS, "batch_size": [10, 20]}, "20", "norm=none, batch_size=20"),
+        ({**NORMS, "batch_size": [10, 20]}, "batch-size=20", "norm=none, batch_size=20"),
         (NORMS, None, "norm=none"),
         (NORMS, "norm=batch", "norm=batch"),
         ({"weights": ["plain", "scaled"], **NORMS}, None, "weights=plain, norm=none"),
@@ -105,7 +108,12 @@ def test_the_reference_is_the_plain_arm_or_the_wanted_one(
         (NORMS, {"seeds": [1, 1]}, r"seeds is \[1, 1\]"),
         (NORMS, {"seeds": "5"}, "seeds is '5'"),
         (NORMS, {"reference": "norm=layer"}, "none of the arms: norm=batch; norm=none"),
-        (NORMS, {"reference": "none"}, "none of the arms"),
+        (NORMS, {"reference": "layer"}, "none of the arms"),
+        (
+            {**NORMS, "hidden": [(9,), ()]},
+            {"reference": "none"},
+            "norm=none and hidden=none; write",
+        ),
         (NORMS, {"target": 0.0}, "target is 0.0; give the percent"),
         (NORMS, {"target": 101}, "target is 101"),
         (NORMS, {"confidence": 95}, "confidence is 95; give a number from 0.5"),
@@ -146,3 +154,11 @@ def test_options_of_a_model_of_ones_own_can_be_varied() -> None:
 def test_a_design_is_what_json_gives_back() -> None:
     design = designed({"hidden": [(9, 5), ()], "decay": [0.9, 0.99], **RATES}, Recipe())
     assert Design.model_validate_json(design.model_dump_json()) == design
+
+
+def test_one_and_true_are_two_values_of_an_option_and_one_and_one_are_not() -> None:
+    own = Recipe(model="mine:network")
+    arms = designed({"flag": [1, True, 0, False]}, own).arms
+    assert [arm.name for arm in arms] == ["flag=1", "flag=true", "flag=0", "flag=false"]
+    with pytest.raises(StudyError, match="flag=1 is there twice"):
+        designed({"flag": [1, 1.0]}, own)

@@ -13,6 +13,17 @@ def main() -> None:
         from normscope.cli._app import run
 
         run()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_from_ctrl_c(error):
+            raise
         sys.stderr.write("error: Stopped at once; what had been saved before is intact.\n")
         sys.exit(130)
+
+
+def _is_from_ctrl_c(error: BaseException | None) -> bool:
+    """Whether an error is a Ctrl-C, or came of one that hit a library at its import."""
+    if isinstance(error, SystemExit):  # all has been said
+        return False
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

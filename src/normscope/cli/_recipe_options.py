@@ -31,6 +31,17 @@ def takes_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+def field_named(word: str) -> str:
+    """The recipe's field that a flag's word stands for: ``lr`` is ``learning_rate``.
+
+    Example:
+        >>> field_named("lr"), field_named("batch-size"), field_named("depth")
+        ('learning_rate', 'batch_size', 'depth')
+    """
+    short = {alias.lstrip("-"): name for name, aliases in _SHORT.items() for alias in aliases}
+    return short.get(word, word.replace("-", "_"))
+
+
 def flag(name: str) -> str:
     """A field's name as it is typed: ``learning_rate`` is ``--learning-rate``."""
     return "--" + name.replace("_", "-")

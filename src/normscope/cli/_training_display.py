@@ -155,6 +155,6 @@ def say_result(run: Run, folder: str) -> None:
         f"\nTrained {epochs} in {seconds:.{0 if seconds >= 10 else 1}f} s. The run is in {path}:"
     )
     _console.say(
-        f"  normscope test {path}"
+        f"  normscope report {path}\n  normscope test {path}"
         + (f"\n  normscope predict {path} PICTURE.png" if run.data.picture_size else "")
     )

@@ -1,12 +1,13 @@
 """`--vary FIELD=VALUE,VALUE,…`: what is compared, read by the recipe's own types."""
 
 from collections.abc import Sequence
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from normscope._errors import StudyError
-from normscope.cli._recipe_options import scalar
+from normscope.cli._recipe_options import field_named, scalar
 from normscope.records import Recipe, told
 
 _WIDTHS, _NO_WIDTHS = "hidden", "none"
@@ -14,7 +15,7 @@ _OPTIONS = "model_options"
 
 
 def varied(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Every field's values; a field may be typed as its flag is, ``learning-rate``.
+    """Every field's values; a field may be typed as its flag is, ``learning-rate`` or ``lr``.
 
     Commas stand between values. So widths, which are several themselves, have an ``x`` between
     them (``hidden=1000x500,250x250``), and no hidden layers are ``none``. A name that is no field
@@ -31,7 +32,7 @@ def varied(words: Sequence[str]) -> dict[str, list[Any]]:
     fields: dict[str, list[Any]] = {}
     for word in words:
         name, equals, values = word.partition("=")
-        field = name.strip().replace("-", "_")
+        field = field_named(name.strip())
         if not equals or not field:
             msg = f"--vary {word}: write a field and its values, as in --vary norm=batch,none."
             raise StudyError(msg)
@@ -60,7 +61,9 @@ def _value(field: str, text: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(seen)
     except ValidationError as error:
-        hint = " Widths are written 1000x500." if field == _WIDTHS else ""
+        near = get_close_matches(text, map(str, get_args(kind)), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = " Widths are written 1000x500." if field == _WIDTHS else hint
         msg = f"--vary {told(field, error.errors()[0])}.{hint}"
         raise StudyError(msg) from None
 

@@ -54,8 +54,9 @@ def designed(
         recipe: what all runs have in common.
         seeds: how many, counted from the recipe's; or which.
         target: percent of the validation set that counts as reached.
-        reference: the arm that the others are compared with, as ``norm=none``; fields that it does
-            not name take their first value. By default the plain one, where there is one.
+        reference: the arm that the others are compared with, as ``norm=none``, or ``none`` where
+            one field alone has that value; fields that it does not name take their first value. By
+            default the plain one, where there is one.
         confidence: of every interval.
 
     Raises:
@@ -150,8 +151,9 @@ def _distinct(field: str, values: Sequence[Any]) -> list[Any]:
             "least, or set the field in the recipe instead of varying it."
         )
         raise StudyError(msg)
+    kinds = [(type(value) is bool, value) for value in plain]  # for True == 1
     for number, value in enumerate(plain):
-        if value in plain[:number]:
+        if kinds[number] in kinds[:number]:
             msg = f"{field}={shown(value)} is there twice; an arm is compared with other arms."
             raise StudyError(msg)
     return plain
@@ -181,15 +183,23 @@ def _reference(wanted: str | None, arms: Sequence[Arm], varied: Mapping[str, Seq
     if plain in varied.get(field, ()):
         chosen[field] = plain
     for part in (wanted or "").split(",") if wanted else ():
-        field, _, value = (word.strip() for word in part.partition("="))
-        meant = [known for known in varied.get(field, ()) if _is_typed(known, value)]
-        if not meant:
-            msg = (
-                f"The reference {wanted!r} is none of the arms: "
-                f"{'; '.join(arm.name for arm in arms)}."
+        name, equals, value = (word.strip() for word in part.partition("="))
+        fields = [name.replace("-", "_")] if equals else list(varied)
+        meant = [
+            (field, known)
+            for field in fields
+            for known in varied.get(field, ())
+            if _is_typed(known, value if equals else name)
+        ]
+        if len(meant) != 1:
+            whose = " and ".join(f"{field}={name}" for field, _ in meant)
+            msg = f"The reference {wanted!r} " + (
+                f"may be {whose}; write which."
+                if meant
+                else f"is none of the arms: {'; '.join(arm.name for arm in arms)}."
             )
             raise StudyError(msg)
-        chosen[field] = shown(meant[0])
+        chosen[meant[0][0]] = shown(meant[0][1])
     return ", ".join(f"{field}={value}" for field, value in chosen.items())
 
 
