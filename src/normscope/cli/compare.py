@@ -51,8 +51,8 @@ def compare(
         float | None,
         typer.Option(
             metavar="X",
-            help="Validation accuracy to reach, in percent. Default: where the reference ends, less "
-            "one standard error.",
+            help="Validation accuracy to reach, in percent. Default: where the reference ends, "
+            "less one standard error.",
         ),
     ] = None,
     reference: Annotated[
