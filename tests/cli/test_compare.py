@@ -19,6 +19,7 @@ from normscope.cli import _console, _study_display, _study_result
 from normscope.cli._vary import seeds, varied
 from normscope.records import Recipe, Study
 from normscope.studies import Plan, RunProgress
+from normscope.studies._design import designed
 from tests.cli.test_commands import Answer, assert_one_sentence, normscope_
 from tests.report import samples
 
@@ -37,7 +38,8 @@ def test_it_says_n_first_then_a_table_a_verdict_and_where_to_go(
     lines = answer.out.splitlines()
     assert lines[0] == "Does it help? norm=batch against norm=none, on bars.npz."
     text = " ".join(answer.out.split())
-    assert "8 runs: 2 arms × 2 learning rates × 2 seeds. Rates 0.01, 0.03; seeds 0, 1;" in text
+    assert "8 runs: 2 arms × 2 learning rates × 2 seeds. Network 36 → 12 → 8 → 3; " in text
+    assert "rates 0.01, 0.03; seeds 0, 1; 2 epochs each; 130 training images." in text
     assert "8 to train; " in text
     assert text.index("8 to train") < text.index("1 of 8 runs"), "n is stated before the first run"
     assert "8 of 8 runs" in text
@@ -152,7 +154,7 @@ def test_after_ctrl_c_it_says_that_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert "of the runs in s are not finished" in said
+    assert re.search(r"Stopped: 0 of 4 runs in s are finished and [1-4] begun;", said)
     assert "the same command goes on from there" in said
     assert said.strip().endswith("--epochs 500 --out s")
     assert "Traceback" not in said
@@ -237,6 +239,42 @@ def test_one_display_for_all_runs_with_the_time_left(width: int) -> None:
     done = shown(width, [*begun, news(first, 2, "diverged")])
     assert "1 of " in done
     assert done.count("epoch 2 of") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"), [("complete", 1), ("diverged", 1), ("interrupted", 0)]
+)
+def test_an_interrupted_run_is_not_counted_as_done(status: str, ended: int) -> None:
+    name = _study_display.planned_runs(samples.study().design)[0].name
+    assert f"{ended} of " in shown(80, [news(name, 0), news(name, 1, status)]).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("widths", "hinted"), [("60,30", True), ("60x30,30", False), ("60,none", False)]
+)
+def test_it_says_how_one_network_of_two_layers_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    widths: str,
+    hinted: bool,
+) -> None:
+    monkeypatch.setattr(_console.out, "width", 200)
+    study = samples.study()
+    design = designed(varied([f"hidden={widths}"]), study.design.recipe, seeds=1)
+    study = study.model_copy(update={"design": design, "runs": ()})
+    _study_display._say_plan(study, Plan(runs=2, kept=0, resumed=0, workers=2, cores=2))
+    said = capsys.readouterr().out
+    assert ("one of 2 layers is written 60x30." in said) == hinted
+    assert "Network 784 → … → 10" in said
+
+
+def test_another_length_is_refused_as_another_study(
+    tiny_file: Path, normscope_: Callable[..., Answer]
+) -> None:
+    command = ["compare", *NORMS, "--data", tiny_file, *SMALL, "--seeds", 1, "--out", "s"]
+    assert normscope_(*command, "--quiet").code == 0
+    says = "s: this folder holds another study: epochs is 2 there and 3 here. Choose another out."
+    assert_one_sentence(normscope_(*command, "--epochs", 3), 2, says)
 
 
 def test_what_is_spared_does_not_count_as_speed() -> None:

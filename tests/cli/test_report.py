@@ -98,6 +98,26 @@ def test_a_study_by_its_folder_or_by_its_file(report, tmp_path: Path) -> None:
     assert "norm=batch and norm=none" in one
 
 
+def test_of_an_unfinished_study_it_says_how_far_it_is_and_of_another_it_does_not(
+    report, tmp_path: Path
+) -> None:
+    study = small_study(seeds=2, inspections=False)
+    study.save(tmp_path / "study.json")
+    assert "runs have ended" not in report(tmp_path)[1]
+    begun = {"status": "running", "runs": study.runs[:3], "analysis": None}
+    study.model_copy(update=begun).save(tmp_path / "study.json")
+    said = " ".join(report(tmp_path)[1].split())
+    assert f"3 of {len(study.runs)} runs have ended. The command that began the study" in said
+
+
+def test_data_are_for_a_run(report, tmp_path: Path) -> None:
+    small_study(seeds=2, inspections=False).save(tmp_path / "study.json")
+    code, _, said = report(tmp_path, "--data", "letters")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "this is a study, which holds all that its page needs; --data is for a run." in said
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_what_is_not_a_page_of_ours_stays(report, run_folder: Path) -> None:
     mine = run_folder / "mine.html"
     mine.write_text("<p>my own page</p>", encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from normscope._errors import (
     DivergenceError,
@@ -450,3 +450,20 @@ def test_the_rows_are_of_the_split_that_was_given(tiny: Dataset) -> None:
     probe = HistoryProbe(other)
     train(SMALL, tiny, observers=[probe])
     assert probe.history.layers[0].s1 != watched(tiny)[1].layers[0].s1
+
+
+class Skipping(nn.Sequential):
+    """Leaves out its second batch norm from some pass on."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        skipped = images.flatten(1).mean(dim=1, keepdim=True)
+        return super().forward(images) if self.whole else self[1](self[0](images)) + skipped
+
+
+def test_a_layer_that_a_later_pass_leaves_out_ends_nothing() -> None:
+    network = Skipping(nn.Flatten(), nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+    network.whole, images = True, torch.randn(20, 2, 2)
+    look = layers_of(network, images)
+    assert len(look()) == 2, "the control"
+    network.whole = False
+    assert look() == []

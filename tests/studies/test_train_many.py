@@ -238,7 +238,7 @@ def test_ctrl_c_stops_every_worker_and_the_same_call_goes_on(
             done.append(event)
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(TrainingInterruptedError, match=r"3 of the runs in .*same call goes on"):
+    with pytest.raises(TrainingInterruptedError, match=r"runs in .*same call goes on"):
         train_many(LONG, tiny, out=tmp_path, workers=2, on_progress=at_the_first_epoch_of_both)
     assert_gone(processes)
     assert Run.load(tmp_path / "seed-0").status == "interrupted"

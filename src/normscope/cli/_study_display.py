@@ -1,5 +1,7 @@
 """What a person sees before a study trains, and while it does."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -13,6 +15,7 @@ from normscope.cli import _console
 from normscope.records import Design, Study
 from normscope.studies import Plan, Planned, RunProgress, planned_runs
 
+_HIDDEN = "hidden"
 _MOST_LINES = 8
 _WHOLE_STUDY = 1e9
 """Seconds of the past that the time left is judged by: all of them, for epochs are far apart."""
@@ -78,7 +81,8 @@ class StudyDisplay:
         if news.finished:
             self._add(news.epoch - news.epochs)
             del self._under_way[news.name]
-            self._ended.add(news.name)
+            if news.status in {"complete", "diverged"}:
+                self._ended.add(news.name)
             if not self._console.is_terminal:
                 _console.say(f"{self._done()}  {self._label(news.name)}: {_state(news)}")
         self._progress.update(self._task, description=self._done())
@@ -128,9 +132,11 @@ def _say_plan(study: Study, plan: Plan) -> None:
         *([_console.counted(rates, "learning rate")] if rates > 1 else []),
         _console.counted(len(design.seeds), "seed"),
     ]
-    details = [_rates(design), _seeds(design.seeds), _epochs(design)]
+    details = [_network(study), _rates(design), _seeds(design.seeds), _epochs(design)]
     there = f"{plan.kept} are there already, " if plan.kept else ""
     resumed = f", {plan.resumed} of which go on where they stopped" if plan.resumed else ""
+    if hint := _widths_hint(design):
+        _console.say_wrapped(hint, style="dim")
     _console.say_wrapped(
         f"{_console.counted(plan.runs, 'run')}: {' × '.join(factors)}. {'; '.join(details)}; "
         f"{study.data.train_rows:,} training images.\n"
@@ -144,6 +150,28 @@ def _say_plan(study: Study, plan: Plan) -> None:
     )
 
 
+def _network(study: Study) -> str:
+    """What the arms have in common of their networks."""
+    recipe = study.design.recipe
+    if recipe.model:
+        return f"Model {recipe.model}"
+    hidden = "…" if _HIDDEN in study.design.arms[0].settings else recipe.hidden
+    widths = [math.prod(study.data.image_size), *hidden, len(study.data.classes)]
+    return f"Network {' → '.join(map(str, widths))}"
+
+
+def _widths_hint(design: Design) -> str:
+    """Where all that is compared are networks of one layer, how one of several is written."""
+    compared = [arm.settings.get(_HIDDEN, ()) for arm in design.arms]
+    widths = list(dict.fromkeys(map(str, itertools.chain.from_iterable(compared))))
+    if len(widths) < 2 or any(len(layers) != 1 for layers in compared):
+        return ""
+    return (
+        f"Each value of hidden is a network of one layer; one of {len(widths)} layers is written "
+        f"{'x'.join(widths)}."
+    )
+
+
 def _listed(names: Sequence[str]) -> str:
     *others, last = names
     return f"{'; '.join(others)} and {last}" if others else last
@@ -151,7 +179,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _rates(design: Design) -> str:
     rates = [f"{rate:g}" for rate in design.learning_rates]
-    return f"Rate{'s' * (len(rates) > 1)} {', '.join(rates)}"
+    return f"rate{'s' * (len(rates) > 1)} {', '.join(rates)}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -113,6 +113,7 @@ def _compared(display: "StudyDisplay | None", *arguments: Any, **options: Any) -
     """Run the study, on display.
 
     Raises:
+        RunsFailedError: if runs failed.
         TrainingInterruptedError: after Ctrl-C, with the command that goes on.
     """
     from normscope import studies
@@ -124,6 +125,9 @@ def _compared(display: "StudyDisplay | None", *arguments: Any, **options: Any) -
             return studies.compare(
                 *arguments, **options, on_plan=display.plan, on_progress=display.heard
             )
+    except studies.RunsFailedError as failed:
+        msg = str(failed).replace("the same call", "the same command")
+        raise studies.RunsFailedError(msg, failed.failures) from None
     except TrainingInterruptedError as stopped:
         again = shlex.join(["normscope", *sys.argv[1:]])
         msg = f"{str(stopped).replace('the same call', 'the same command')}\n  {again}"

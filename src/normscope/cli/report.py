@@ -11,7 +11,7 @@ from normscope._errors import InputError, NormscopeError
 from normscope.cli import _console
 
 if TYPE_CHECKING:
-    from normscope.records import Inspection
+    from normscope.records import Inspection, Study
 
 _HEAD = 2000
 
@@ -48,8 +48,11 @@ def report(
     folder = path if path.is_dir() else path.parent
     file = out or folder / "report.html"
     _refuse_what_is_not_ours(file)
-    page = _study_page(path, language) if _is_study(path) else _run_page(path, language, data)
-    _write(file, page)
+    is_study = _is_study(path)
+    if is_study and data:
+        msg = f"{path}: this is a study, which holds all that its page needs; --data is for a run."
+        raise InputError(msg)
+    _write(file, _study_page(path, language) if is_study else _run_page(path, language, data))
 
 
 def _is_study(path: Path) -> bool:
@@ -78,7 +81,21 @@ def _study_page(path: Path, language: _Language) -> str:
     from normscope.records import Study
     from normscope.report import report_study
 
-    return report_study(Study.load(path), language.value)
+    study = Study.load(path)
+    page = report_study(study, language.value)
+    if study.status != "complete":
+        _console.say_wrapped(_unfinished(study, path if path.is_dir() else path.parent))
+    return page
+
+
+def _unfinished(study: "Study", folder: Path) -> str:
+    """How far a study is, and how it goes on."""
+    design = study.design
+    runs = len(design.seeds) * sum(len(design.rates_of(arm)) for arm in design.arms)
+    return (
+        f"{len(study.runs)} of {runs} runs have ended. The command that began the study goes on: "
+        f"normscope compare … --out {quote(str(folder))}"
+    )
 
 
 def _run_page(path: Path, language: _Language, data: str | None) -> str:

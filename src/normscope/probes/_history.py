@@ -116,6 +116,9 @@ class HistoryProbe:
         """Measure and keep, if `steps` is a moment and there is something to see."""
         if self._layers and steps in self._moments:
             rows, layers = len(self._images), tuple(self._layers())
+            # A model of somebody's own may call other layers than before, which is no history.
+            if not layers or any(len(seen.layers) != len(layers) for seen in self._seen[:1]):
+                return
             moment = History(rows=rows, steps=(steps,), layers=layers)
             if self._folder:
                 append(self._folder, moment)

@@ -41,6 +41,8 @@ def look_through(
 ) -> list[Seen]:
     """What `see` makes of s1 and s3 of every norm while `images` pass through as one batch.
 
+    Nothing, where this pass does not call all of them: layers are known by their place.
+
     Batch norms normalize by the batch's statistics, all else is in eval mode; the network is left
     as it was, random state and hooks included.
 
@@ -58,7 +60,7 @@ def look_through(
 
     with batch_statistics(network), _looking_on(network, look):
         network(images)
-    return [seen[norm] for norm in norms]
+    return [seen[norm] for norm in norms] if len(seen) == len(norms) else []
 
 
 def _by_channel(values: Tensor) -> Sums:

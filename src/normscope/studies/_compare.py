@@ -10,7 +10,7 @@ from normscope.studies._crew import crew_size
 from normscope.studies._design import designed, planned_runs
 from normscope.studies._messages import RunProgress
 from normscope.studies._run_set import Plan, opened
-from normscope.studies._study_book import StudyBook
+from normscope.studies._study_book import StudyBook, refuse_another_study
 
 
 def compare(
@@ -90,6 +90,7 @@ def compare(
     crew_size(
         list(recipes.values()), workers
     )  # what it refuses is refused before the data are read
+    refuse_another_study(design, Path(out))
     with opened(recipes, data, Path(out)) as run_set:
         book = StudyBook(design, plan, run_set)
 

@@ -16,7 +16,7 @@ from normscope.studies._crew import batches, crew_size, work_left
 from normscope.studies._messages import RunProgress, Task, Watch
 from normscope.studies._pool import train_in_workers
 from normscope.studies._shared_data import SharedDataset, share
-from normscope.studies._study_folder import begun_run, claimed, is_finished
+from normscope.studies._study_folder import begun_run, claimed, has_begun, is_finished
 from normscope.training import (
     data_record,
     dataset_of,
@@ -120,7 +120,7 @@ class RunSet:
                 events = _trained(
                     left, groups, self._shelf, workers=workers, inherited=[self._lock], stop=stop
                 )
-                _follow(stack.enter_context(closing(events)), left, tell, self.out)
+                _follow(stack.enter_context(closing(events)), left, tell, self)
 
 
 @contextmanager
@@ -225,7 +225,7 @@ def _follow(
     events: Iterable[RunProgress],
     tasks: Sequence[Task],
     tell: Callable[[RunProgress], None],
-    out: Path,
+    run_set: RunSet,
 ) -> None:
     """Pass on what is heard until all is over.
 
@@ -234,6 +234,7 @@ def _follow(
         RunsFailedError: if none was, but runs failed.
     """
     ends: dict[str, RunProgress] = {}
+    out = run_set.out
     for event in events:
         if event.finished:
             ends[event.name] = event
@@ -242,9 +243,12 @@ def _follow(
     stopped = {task.name for task in tasks if task.name not in ends}
     stopped |= {name for name, end in ends.items() if end.status == "interrupted"}
     if stopped:
+        runs = len(run_set.tasks)
+        begun = sum(task.name in stopped and has_begun(task) for task in tasks)
         msg = (
-            f"Stopped: {len(stopped)} of the runs in {out} are not finished; what they reached is "
-            f"saved, and the same call goes on from there.{_listed(failures)}"
+            f"Stopped: {runs - len(stopped) - len(failures)} of {runs} runs in {out} are finished "
+            f"and {begun} begun; what they reached is saved, and the same call goes on from there."
+            f"{_listed(failures)}"
         )
         raise TrainingInterruptedError(msg)
     if failures:

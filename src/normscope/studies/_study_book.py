@@ -148,6 +148,17 @@ def _refuse_a_target_of_guessing(target: float | None, guessing: float) -> None:
     raise StudyError(msg)
 
 
+def refuse_another_study(here: Design, out: Path) -> None:
+    """Refuse a folder whose study is another by its design, before the data are read.
+
+    Raises:
+        StudyError: naming what differs, or if the study there cannot be read.
+    """
+    if (out / _FILE).exists():
+        there = Study.load(out / _FILE)
+        _refuse_another(there, here, there.data.fingerprint, out)
+
+
 def _refuse_another(there: Study, here: Design, fingerprint: str, out: Path) -> None:
     """Refuse a folder whose study varies other fields, or has other settings in common.
 

@@ -67,7 +67,7 @@ def begun_run(task: Task) -> Run | None:
         RunFolderError: if its folder holds a run of another recipe or other data, or a record that
             cannot be read.
     """
-    if not (task.folder / _RECORD).exists():
+    if not has_begun(task):
         return None
     run = Run.load(task.folder)
     # Where the data lie does not matter: their fingerprint says what they are.
@@ -86,6 +86,11 @@ def begun_run(task: Task) -> Run | None:
         )
         raise RunFolderError(msg)
     return run
+
+
+def has_begun(task: Task) -> bool:
+    """Whether there is a record of the task's run."""
+    return (task.folder / _RECORD).exists()
 
 
 def is_finished(run: Run | None) -> bool:
