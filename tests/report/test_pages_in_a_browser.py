@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from normscope.report import report_study
-from tests.report.pages import run_page, small_study, study_page
+from normscope.report import report_run, report_study
+from tests.report import samples
+from tests.report.pages import SMALL, run_page, small_study, study_page
 from tests.report.test_pages import HOSTILE
 
 SIZES = {"phone": {"width": 375, "height": 812}, "desktop": {"width": 1280, "height": 900}}
@@ -117,6 +119,49 @@ def colours_of(tab) -> dict[str, str]:
                 .stroke,
             })"""
         )
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_on_a_phone_every_cell_of_an_open_table_is_in_sight(read, language: str) -> None:
+    tab = read(study_page(language), "phone")
+    cells = tab.locator(".stacks td:visible")
+    assert cells.count() > 30
+    right = cells.evaluate_all("cells => cells.map(one => one.getBoundingClientRect().right)")
+    assert max(right) <= SIZES["phone"]["width"]
+
+
+def test_on_a_phone_no_words_lie_on_the_drawings(read) -> None:
+    tab = read(run_page(), "phone")
+    words = boxes(tab, ".path .name, .path .arrow, .path dl")
+    drawings = boxes(tab, ".path canvas")
+    assert len(words) > 10
+    assert len(drawings) > 6
+    assert not any(overlap(one, other) for one in words for other in drawings)
+    assert any(overlap(one, one) for one in drawings)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_long_names_of_classes_do_not_lie_on_each_other(read, size: str) -> None:
+    classes = ["cross", "stripes", "a checkerboard", *"DEFGHIJ"]
+    inspection = samples.inspection(widths=SMALL, classes=classes)
+    tab = read(report_run(samples.run(data=samples.data(classes)), inspection), size)
+    names = boxes(tab, ".confusion thead span")
+    assert len(names) == len(classes)
+    assert not any(overlap(one, other) for one, other in combinations(names, 2))
+
+
+def boxes(tab, selector: str) -> list[dict[str, float]]:
+    return tab.locator(f":is({selector}):visible").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect().toJSON())"
+    )
+
+
+def overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    """By more than a pixel in both directions."""
+    return all(
+        min(one[end], other[end]) - max(one[start], other[start]) > 1
+        for start, end in (("left", "right"), ("top", "bottom"))
     )
 
 

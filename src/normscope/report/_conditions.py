@@ -1,6 +1,6 @@
 """What the figures rest on: recipe, data, machine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tomlkit
 
@@ -10,20 +10,39 @@ from normscope.report._parts import Facts, Table
 from normscope.report._words import Words
 
 
-def recipe_table(recipe: Recipe, say: Words, *, varied: Sequence[str] = ()) -> Table:
-    """Every field of the recipe that decides something and was not varied, and what it means."""
-    left_out = {*recipe.idle_fields, *varied}
+def recipe_table(
+    recipe: Recipe, say: Words, *, varied: Mapping[str, Sequence[object]] | None = None
+) -> Table:
+    """Every field of the recipe that decides something, and what it means.
+
+    What was varied comes first, with all of its values.
+    """
+    varied = varied or {}
+    several = [
+        [
+            name,
+            f"{say('varied')} {', '.join(map(_toml, values))}",
+            say(f"recipe {name if name in Recipe.model_fields else 'model_options'}"),
+        ]
+        for name, values in varied.items()
+    ]
     return Table(
         title=say("recipe"),
         head=[say("field"), say("value"), say("meaning")],
-        rows=[
+        rows=several
+        + [
             [name, _toml(getattr(recipe, name)), say(f"recipe {name}")]
             for name in Recipe.model_fields
-            if name not in left_out
+            if name not in {*recipe.idle_fields, *varied}
         ],
         open=True,
         text=frozenset({1, 2}),
     )
+
+
+def again(command: str, say: Words) -> Facts:
+    """The command that does it again."""
+    return Facts(title=say("again"), pairs=[(say("command"), command)])
 
 
 def _toml(value: object) -> str:

@@ -217,11 +217,12 @@ class Diagram {
         ? mrow(mi(this.layer ? "h" : "x"), mo("\u2062"), mi("W"))
         : FORMULAS[to](symbols(this.network.layers[this.layer]));
     const arrow = make("div", { class: "arrow" }, math("math", formula));
-    const way = make("li", { class: from ? "way flowing" : "way" }, arrow);
+    const way = make("li", { class: "way" });
     if (from) {
       const label = fill(this.words.map, { one: from, other: to });
       way.append(drawing("flow", label, { from, to }));
     } else if (to === "s1") way.append(make("canvas", { class: "ticks", "aria-hidden": "true" }));
+    way.append(arrow);
     return way;
   }
 
@@ -254,8 +255,8 @@ class Diagram {
       "li",
       { class: "stage" },
       title(stageName(stage), this.words[plain]),
-      canvas,
       facts,
+      canvas,
     );
   }
 

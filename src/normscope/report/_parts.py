@@ -179,3 +179,5 @@ class Page:
     sentences: Sequence[str] = ()
     """What it all comes to; the first is said loudest."""
     headlines: Sequence[Headline] = field(default=())
+    glossary: str = ""
+    """The words that a newcomer may not know, and where to read more."""

@@ -2,7 +2,8 @@
 
 from normscope.records import Inspection, Run
 from normscope.report import _numbers as numbers
-from normscope.report._conditions import data_facts, machine_facts, recipe_table
+from normscope.report._command import train_command
+from normscope.report._conditions import again, data_facts, machine_facts, recipe_table
 from normscope.report._curves import run_curves
 from normscope.report._diagram import diagram
 from normscope.report._inside import inside
@@ -20,6 +21,7 @@ def run_page(run: Run, inspection: Inspection | None, say: Words, *, why: str) -
         sections.append(Section("learning", say("learning"), [run_curves(run, say)]))
     sections.append(_inside_section(run, inspection, say, why))
     parts: list[Part] = [
+        again(train_command(run.recipe), say),
         recipe_table(run.recipe, say),
         data_facts(run.data, say),
         machine_facts(run.environment, say, run.notes),
@@ -39,6 +41,7 @@ def run_page(run: Run, inspection: Inspection | None, say: Words, *, why: str) -
         sections=sections,
         sentences=_sentences(run, say),
         headlines=_headlines(run, say),
+        glossary=say("run glossary"),
     )
 
 

@@ -5,7 +5,8 @@ import math
 from normscope.records import Inspected, Study
 from normscope.report import _effects as effects
 from normscope.report import _numbers as numbers
-from normscope.report._conditions import data_facts, machine_facts, recipe_table
+from normscope.report._command import compare_command, varied_fields
+from normscope.report._conditions import again, data_facts, machine_facts, recipe_table
 from normscope.report._curves import rate_curves, study_curves
 from normscope.report._diagram import diagram
 from normscope.report._inside import inside
@@ -39,6 +40,7 @@ def study_page(study: Study, say: Words) -> Page:
         subtitle=_subtitle(study, say),
         sections=sections,
         sentences=sentences[:_LOUD] if study.analysis else sentences,
+        glossary=say("study glossary"),
     )
 
 
@@ -115,12 +117,11 @@ def _inside_section(study: Study, say: Words) -> list[Section]:
 
 
 def _conditions_section(study: Study, say: Words) -> Section:
-    varied = {"seed"}.union(*(arm.settings for arm in study.design.arms))
-    if len(study.design.learning_rates) > 1:
-        varied.add("learning_rate")
+    varied = varied_fields(study.design) | {"seed": list(study.design.seeds)}
     parts: list[Part] = [
-        effects.runs_table(study, say),
-        recipe_table(study.design.recipe, say, varied=sorted(varied)),
+        *([effects.runs_table(study, say)] if study.runs else []),
+        again(compare_command(study.design), say),
+        recipe_table(study.design.recipe, say, varied=varied),
         data_facts(study.data, say),
         machine_facts(study.environment, say, study.notes),
     ]
