@@ -18,6 +18,7 @@ from normscope._errors import DivergenceError as DivergenceError
 from normscope._errors import InputError as InputError
 from normscope._errors import IntegerTensorError as IntegerTensorError
 from normscope._errors import NormscopeError as NormscopeError
+from normscope._errors import OwnModelError as OwnModelError
 from normscope._errors import RecipeError as RecipeError
 from normscope._errors import RunFolderError as RunFolderError
 from normscope._errors import StorageError as StorageError
@@ -80,6 +81,7 @@ __all__ = [
     "InputError",
     "IntegerTensorError",
     "NormscopeError",
+    "OwnModelError",
     "Receipt",
     "Recipe",
     "RecipeError",

@@ -24,6 +24,10 @@ class RecipeError(InputError):
     """A recipe cannot be used: the message names the file and the field."""
 
 
+class OwnModelError(RecipeError):
+    """A network of somebody's own raised while it was at work: the message names its line."""
+
+
 class RunFolderError(InputError):
     """A run folder cannot be used: it is missing, taken, unreadable or of another version."""
 

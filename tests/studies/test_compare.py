@@ -221,7 +221,7 @@ def test_the_order_of_the_rows_follows_from_seed_and_epoch_alone() -> None:
         ({**NORMS, "weights": ["scaled", "plain"]}, {}, StudyError, "it varies norm, not norm and"),
         ({"learning_rate": [0.1, 0.2]}, {}, StudyError, "it varies norm, not learning_rate"),
         (NORMS, {"epochs": 4}, StudyError, "epochs is 3 there and 4 here"),
-        (SWEPT, {"epochs": 4}, RunFolderError, "epochs is 3 there and 4 here"),
+        (SWEPT, {"epochs": 4}, StudyError, "epochs is 3 there and 4 here"),
         ({"norm": ["layer", "none"], "learning_rate": [0.1, 0.2]}, {"hidden": (9, 9)}, StudyError,
          "hidden is 12x8 there and 9x9 here"),
     ],

@@ -9,17 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from normscope._errors import NormscopeError, RecipeError
+from normscope._errors import NormscopeError, OwnModelError, RecipeError
 from normscope._factories import Function, called, imported, told
 from normscope.anatomy import modes_preserved, preserved
 from normscope.records import DataRecord, Recipe
 from normscope.training._memory import is_out_of_memory
 
 _TRIED_ROWS = 2
-
-
-class OwnModelError(RecipeError):
-    """A network of somebody's own raised while it was at work."""
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """The record of a training, kept true to its state, and both on disk where there is a folder."""
 
-from normscope._errors import DivergenceError, StorageError, TrainingInterruptedError
+from normscope._errors import DivergenceError, OwnModelError, StorageError, TrainingInterruptedError
 from normscope.records import Environment, Run, Status, TestScores
-from normscope.training._own_model import OwnModelError
 from normscope.training._run_folder import RunFolder
 from normscope.training._state import TrainingState
 

@@ -8,7 +8,7 @@ from shlex import quote
 
 from torch import nn
 
-from normscope._errors import DivergenceError, RecipeError, RunFolderError
+from normscope._errors import DivergenceError, OwnModelError, RecipeError, RunFolderError
 from normscope.data import Dataset, Framing, fingerprint
 from normscope.data import load as load_data
 from normscope.nn import MLP
@@ -26,7 +26,7 @@ from normscope.training._observers import (
     StartView,
     refuse_what_cannot_look_on,
 )
-from normscope.training._own_model import OwnModelError, own_model_errors
+from normscope.training._own_model import own_model_errors
 from normscope.training._progress import Progress
 from normscope.training._random_state import Shielded, own_random_state
 from normscope.training._run_folder import RunFolder, numbered
