@@ -25,7 +25,7 @@ ps = st.lists(st.floats(0, 1), max_size=12)
 
 
 def load_coverage():
-    path = Path(__file__).resolve().parents[2] / "tools" / "coverage.py"
+    path = Path(__file__).resolve().parents[2] / "tools" / "intervals.py"
     spec = importlib.util.spec_from_file_location("coverage_tool", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
