@@ -29,8 +29,11 @@ from normscope._version import __version__ as __version__
 if TYPE_CHECKING:
     from normscope.data import Dataset as Dataset
     from normscope.data import load as load_data
+    from normscope.doctor import check as check
     from normscope.nn import MLP as MLP
     from normscope.nn import BatchNorm as BatchNorm
+    from normscope.records import Diagnosis as Diagnosis
+    from normscope.records import Finding as Finding
     from normscope.records import Receipt as Receipt
     from normscope.records import Recipe as Recipe
     from normscope.records import Run as Run
@@ -53,10 +56,13 @@ _HOMES = {
     "load_data": ("normscope.data", "load"),
     "MLP": ("normscope.nn", "MLP"),
     "BatchNorm": ("normscope.nn", "BatchNorm"),
+    "Diagnosis": ("normscope.records", "Diagnosis"),
+    "Finding": ("normscope.records", "Finding"),
     "Receipt": ("normscope.records", "Receipt"),
     "Recipe": ("normscope.records", "Recipe"),
     "Run": ("normscope.records", "Run"),
     "Study": ("normscope.records", "Study"),
+    "check": ("normscope.doctor", "check"),
     "compare": ("normscope.studies", "compare"),
     "fold": ("normscope.surgery", "fold"),
     "inspect": ("normscope.studies", "inspect_run"),
@@ -77,7 +83,9 @@ __all__ = [
     "BatchTooSmallError",
     "DataError",
     "Dataset",
+    "Diagnosis",
     "DivergenceError",
+    "Finding",
     "InputError",
     "IntegerTensorError",
     "NormscopeError",
@@ -94,6 +102,7 @@ __all__ = [
     "TrainingInterruptedError",
     "WorkerError",
     "__version__",
+    "check",
     "compare",
     "fold",
     "inspect",

@@ -89,7 +89,7 @@ STEPS = [
     "copy.deepcopy",
     "normscope.surgery._fold._outputs",
     "normscope.surgery._fold.find_sites",
-    "normscope.surgery._sites._LeafTracer.trace",
+    "normscope.anatomy._call_graph._LeafTracer.trace",
     "normscope.surgery._fold.folded",
     "normscope.surgery._fold.with_weights",
     "normscope.surgery._fold.LinearChain.of",

@@ -1,4 +1,3 @@
-"""Diagnose: an engine, and one rule per file whose docstring is its page.
+"""Diagnose: an engine, and one rule per file whose docstring is its page."""
 
-The room is built and empty: rules move in with *What is wrong with my model?*.
-"""
+from normscope.doctor._check import check as check

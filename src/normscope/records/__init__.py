@@ -1,6 +1,13 @@
 """Results, and what they were made from: versioned JSON and TOML, no torch."""
 
 from normscope.records._base import Record as Record
+from normscope.records._diagnosis import SEVERITIES as SEVERITIES
+from normscope.records._diagnosis import Diagnosis as Diagnosis
+from normscope.records._diagnosis import Evidence as Evidence
+from normscope.records._diagnosis import Finding as Finding
+from normscope.records._diagnosis import Severity as Severity
+from normscope.records._diagnosis import Skipped as Skipped
+from normscope.records._diagnosis import Suppressed as Suppressed
 from normscope.records._files import storage_errors as storage_errors
 from normscope.records._files import strays as strays
 from normscope.records._files import write_atomically as write_atomically

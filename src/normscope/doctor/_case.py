@@ -1,0 +1,133 @@
+"""What a rule is given to look at: each fact worked out once, when the first rule asks for it."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import nn
+from torch.optim import Optimizer
+
+from normscope._errors import InputError
+from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms
+from normscope.records import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from normscope.doctor._loop_log import LoopLog
+    from normscope.doctor._observation import Observation
+
+
+class UnknownError(Exception):
+    """A rule asked for something that this check has not: the rule is listed as skipped."""
+
+
+class Case:
+    """A model, and what is known of it.
+
+    Args:
+        model: any; nobody changes it.
+        observe: looks at the model at work on its data; absent where there are none.
+        optimizer: of its training, if there is one.
+        log: what was seen of a training loop, if anybody watched one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        observe: "Callable[[Case], Observation] | None" = None,
+        optimizer: Optimizer | None = None,
+        log: "LoopLog | None" = None,
+    ) -> None:
+        self.model = model
+        self._observe = observe
+        self._optimizer = optimizer
+        self._log = log
+
+    @cached_property
+    def norms(self) -> dict[str, RunningNorm]:
+        """Every module that keeps running statistics, or could, by its path."""
+        return running_norms(self.model)
+
+    @cached_property
+    def batch_norms(self) -> dict[str, RunningNorm]:
+        """Those that are torch's batch norms, or subclasses, by their path."""
+        return {path: norm for path, norm in self.norms.items() if norm.is_batch_norm}
+
+    @property
+    def graph(self) -> CallGraph:
+        """What goes where.
+
+        Raises:
+            UnknownError: if torch.fx cannot follow the model.
+        """
+        if isinstance(self._graph, InputError):
+            raise UnknownError(str(self._graph))
+        return self._graph
+
+    @cached_property
+    def _graph(self) -> CallGraph | InputError:
+        try:
+            with preserved(self.model):
+                return CallGraph.of(self.model)
+        except InputError as error:
+            return error
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are data to look at the model at work on."""
+        return self._observe is not None
+
+    @cached_property
+    def observation(self) -> "Observation":
+        """What the model does with its data.
+
+        Raises:
+            UnknownError: if there are none.
+        """
+        if self._observe is None:
+            msg = "needs data: pass a loader"
+            raise UnknownError(msg)
+        return self._observe(self)
+
+    @property
+    def conditions(self) -> dict[str, Evidence]:
+        """What the check had to go by."""
+        conditions: dict[str, Evidence] = {"batch norms": len(self.batch_norms)}
+        if self.has_data:
+            seen = self.observation
+            conditions |= {
+                "batches": len(seen.batches),
+                "rows": seen.rows,
+                "all batches": "yes" if seen.complete else "no",
+            }
+        return conditions
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer.
+
+        Raises:
+            UnknownError: if there is none.
+        """
+        if self._optimizer is None:
+            msg = "needs the optimizer: pass optimizer="
+            raise UnknownError(msg)
+        return self._optimizer
+
+    @property
+    def has_log(self) -> bool:
+        """Whether somebody watched a training loop."""
+        return self._log is not None
+
+    @property
+    def log(self) -> "LoopLog":
+        """What was seen of the training loop.
+
+        Raises:
+            UnknownError: if nobody watched one.
+        """
+        if self._log is None:
+            msg = "needs a training loop: with normscope.watch(model) as watch: ..."
+            raise UnknownError(msg)
+        return self._log

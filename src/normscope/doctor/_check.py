@@ -1,0 +1,77 @@
+"""`check`: what is wrong with a model's normalization?"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from normscope._errors import InputError
+from normscope.anatomy import Forward, batches_of, call
+from normscope.doctor._case import Case
+from normscope.doctor._examination import examine
+from normscope.doctor._observation import Observation, observed
+from normscope.records import Diagnosis
+
+MOST_BATCHES = 64
+
+
+def check(
+    model: nn.Module,
+    loader: Iterable[Any] | None = None,
+    *,
+    optimizer: Optimizer | None = None,
+    forward: Forward | None = None,
+    suppress: Mapping[str, str] = MappingProxyType({}),
+    most_batches: int = MOST_BATCHES,
+) -> Diagnosis:
+    """Look for what is wrong with the normalization of any model, and leave it as it was.
+
+    Without a loader the modules, their settings and their stored statistics are looked at. With one
+    the model is seen at work: every batch passes through it in eval mode, with batch statistics,
+    and at most once more. With an optimizer its parameter groups are looked at.
+
+    Afterwards, and if anything raises on the way, parameters, buffers, modes, hooks, gradients and
+    random states are what they were. A loader that can be gone through only once is used up.
+
+    Args:
+        model: any.
+        loader: batches, best of the training data and made as in training. Of tuples the second
+            part, and of mappings the entry ``labels`` or ``targets``, says what is right.
+        optimizer: of the training.
+        forward: ``forward(model, batch)`` calls the model. By default with the batch, a tuple's
+            first part, or the entries of a mapping that the model has parameters for.
+        suppress: findings that are on purpose: a reason by a rule's code or name, with a colon and
+            modules where only these are meant: ``{"NS501:backbone.*": "AdaBN"}``.
+        most_batches: how many batches are looked at.
+
+    Returns:
+        Findings, worst first; what was suppressed, skipped, and silent.
+
+    Raises:
+        InputError: if the loader is empty or an array, `most_batches` is below one, or `suppress`
+            names no rule or gives no reason.
+        OwnModelError: if the model raises on a batch.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        >>> model[1].running_var[0] = float("nan")
+        >>> print(check(model).findings[0].code)
+        NS302
+    """
+    if most_batches < 1:
+        msg = f"most_batches is {most_batches}; look at one batch or more"
+        raise InputError(msg)
+    with ExitStack() as stack:
+
+        def observe(case: Case) -> Observation:
+            assert loader is not None
+            return stack.enter_context(
+                observed(case.model, batches_of(loader), forward or call, most_batches)
+            )
+
+        case = Case(model, observe=observe if loader is not None else None, optimizer=optimizer)
+        return examine(case, suppress)

@@ -1,0 +1,51 @@
+"""Every rule over one case: the diagnosis."""
+
+from collections.abc import Mapping
+
+from normscope.doctor._case import Case, UnknownError
+from normscope.doctor._rules import Found, Rule, all_rules
+from normscope.doctor._suppression import Suppressions
+from normscope.records import SEVERITIES, Diagnosis, Finding, Skipped
+
+
+def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
+    """Let every rule look at a case.
+
+    Raises:
+        InputError: if `suppress` names no rule, or gives no reason.
+    """
+    suppressions = Suppressions(suppress, all_rules())
+    findings, suppressed, skipped, silent = [], [], [], []
+    for rule in all_rules():
+        try:
+            found = [_finding(rule, each) for each in rule.find(case)]
+        except UnknownError as unknown:
+            skipped.append(Skipped(code=rule.code, rule=rule.name, reason=str(unknown)))
+            continue
+        hushed = [quiet for finding in found if (quiet := suppressions.of(finding))]
+        told = {id(quiet.finding) for quiet in hushed}
+        findings += [finding for finding in found if id(finding) not in told]
+        suppressed += hushed
+        if not found:
+            silent.append(rule.code)
+    findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+    return Diagnosis(
+        model=type(case.model).__name__,
+        findings=tuple(findings),
+        suppressed=tuple(suppressed),
+        skipped=tuple(skipped),
+        silent=tuple(silent),
+        conditions=case.conditions,
+    )
+
+
+def _finding(rule: Rule, found: Found) -> Finding:
+    return Finding(
+        code=rule.code,
+        rule=rule.name,
+        severity=found.severity,
+        module=found.module,
+        message=found.message,
+        evidence=found.evidence,
+        fix=found.fix,
+    )

@@ -1,0 +1,89 @@
+"""Batch norms that are computed outside any module of a model."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _NormBase
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class FunctionalCall:
+    """One call of a batch norm.
+
+    Attributes:
+        batch: the number of the batch, from 0.
+        module: the class of the module that computes it, if it is one that is not in the tree.
+        shape: of its input.
+        by_batch: whether it normalizes by the batch's own statistics.
+    """
+
+    batch: int
+    module: str
+    shape: tuple[int, ...]
+    by_batch: bool
+
+
+@contextmanager
+def noting_functional_calls(
+    model: nn.Module, calls: list[FunctionalCall], batch: int
+) -> Iterator[None]:
+    """Inside the block, note the batch norms that no module of `model` computes."""
+    inside: list[nn.Module] = []
+
+    def enter(module: nn.Module, _: Any) -> None:
+        inside.append(module)
+
+    def leave(module: nn.Module, _: Any, __: Any) -> None:
+        if module in inside:
+            del inside[inside.index(module) :]
+
+    handles = []
+    for module in model.modules():
+        if isinstance(module, _NormBase) or hasattr(module, "running_mean"):
+            handles += [
+                module.register_forward_pre_hook(enter),
+                module.register_forward_hook(leave, always_call=True),
+            ]
+    try:
+        with _Interception(calls, inside, batch):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Interception(TorchFunctionMode):
+    """Sees every call of torch's function."""
+
+    def __init__(
+        self, calls: list[FunctionalCall], inside: Sequence[nn.Module], batch: int
+    ) -> None:
+        super().__init__()
+        self._calls, self._inside, self._batch = calls, inside, batch
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func is F.batch_norm and not self._inside:
+            self._note(args, named)
+        elif func is torch.batch_norm and not self._inside:
+            self._note([*args[:1], *args[3:5], *args[1:3], *args[5:]], named)
+        return func(*args, **named)
+
+    def _note(self, args: Sequence[Any], named: Mapping[str, Any]) -> None:
+        """In the order of `F.batch_norm`: input, mean, variance, weight, bias, training."""
+        x = args[0] if args else named.get("input")
+        by_batch = args[5] if len(args) > 5 else named.get("training", False)
+        if isinstance(x, Tensor):
+            self._calls.append(FunctionalCall(self._batch, "", tuple(x.shape), bool(by_batch)))
