@@ -47,6 +47,25 @@ def test_a_mean_of_ten_thousand_is_no_trouble_in_float32() -> None:
     assert float(spread_of(batches).f) == pytest.approx(float(exact.f), rel=1e-2)
 
 
+@pytest.mark.parametrize("wander", [0.0, 0.1, 0.5])
+def test_the_chance_is_scipys(wander: float) -> None:
+    batches = drawn(np.random.default_rng(4), wander)
+    found = spread_of(batches)
+    assert found.chance == pytest.approx(scipy.stats.f_oneway(*batches).pvalue)
+    assert found.is_wandering == (wander == 0.5)
+
+
+def test_batches_of_two_drawn_at_random_do_not_wander() -> None:
+    """Their means differ by 0.7 deviations; that is sampling, and F knows."""
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        assert not spread_of([random.normal(size=2) for _ in range(8)]).is_wandering
+
+
+def test_channels_that_never_vary_do_not_wander() -> None:
+    assert not spread_of([np.ones(4)] * 5).is_wandering
+
+
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1]])
 def test_too_few_are_refused(sizes: list[int]) -> None:
     with pytest.raises(InputError, match="have no spread"):

@@ -9,6 +9,11 @@ from torch import Tensor
 from normscope._errors import InputError
 from normscope.stats._moments import Moments, merge_all
 
+WANDERING = 0.25
+"""Batches whose means wander by more than this, in deviations within a batch, are not alike."""
+CHANCE = 0.001
+"""How likely such an F may be at most among batches that are alike."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchSpread:
@@ -61,3 +66,36 @@ class BatchSpread:
         f = (between / (k - 1)) / (within / (total - k))
         n0 = (total - sum(batch.count**2 for batch in batches) / total) / (k - 1)
         return cls(f, ((f - 1).clamp(min=0) / n0).sqrt(), (k - 1, total - k))
+
+    @property
+    def typical_f(self) -> float:
+        """The median of F over channels; NaN if none varies within batches."""
+        return float(self.f.nanmedian())
+
+    @property
+    def typical_wander(self) -> float:
+        """The median of the wander over channels; NaN if none varies within batches."""
+        return float(self.wander.nanmedian())
+
+    @property
+    def chance(self) -> float:
+        """How likely an F as large as the typical one is, if rows come into batches at random.
+
+        By the F distribution with these degrees, which knows how small the batches are.
+        """
+        # Takes longer to import than all of stats.
+        import scipy.special  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        return float(scipy.special.fdtrc(*self.degrees, self.typical_f))
+
+    @property
+    def is_wandering(self) -> bool:
+        """Whether the batches are not alike: by more than luck, and by enough to matter.
+
+        >>> rows = torch.arange(64.0)[:, None]
+        >>> def wanders(batches):
+        ...     return BatchSpread.of([Moments.of(rows, [0]) for rows in batches]).is_wandering
+        >>> wanders(rows.split(16)), wanders([rows[start::4] for start in range(4)])
+        (True, False)
+        """
+        return self.typical_wander > WANDERING and self.chance <= CHANCE

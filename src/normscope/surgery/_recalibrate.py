@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import scipy.stats  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,11 +13,6 @@ from normscope.anatomy import Forward, batch_norm_layers, batches_of, call, pres
 from normscope.nn import set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
 from normscope.stats import BatchSpread, Moments
-
-_WANDERING = 0.25
-"""Batches whose means wander by more than this, in deviations within a batch, are not alike."""
-_CHANCE = 0.001
-"""How likely such an F may be at most among batches that are."""
 
 
 def recalibrate(
@@ -216,15 +210,15 @@ class _Watch:
         if len(self._rows) < 2 or sum(m.count for m in self._rows) <= len(self._rows):
             return ()
         spread = BatchSpread.of(self._rows)
-        f, wander = float(spread.f.nanmedian()), float(spread.wander.nanmedian())
-        if wander <= _WANDERING or float(scipy.stats.f.sf(f, *spread.degrees)) > _CHANCE:
+        if not spread.is_wandering:
             return ()
         path = next(iter(self.seen))
         note = (
             f"The batches are not alike: their means at {path or 'the first layer'} wander by "
-            f"{wander:.2g} deviations (F = {f:.3g}, median over channels). If training sees such "
-            "batches, each normalized by itself, no running statistics can describe that: these "
-            "are exact, and cure the symptom only. Shuffle the training data."
+            f"{spread.typical_wander:.2g} deviations (F = {spread.typical_f:.3g}, median over "
+            "channels). If training sees such batches, each normalized by itself, no running "
+            "statistics can describe that: these are exact, and cure the symptom only. Shuffle the "
+            "training data."
         )
         return (note,)
 
