@@ -1,13 +1,15 @@
 """What a rule is given to look at: each fact worked out once, when the first rule asks for it."""
 
+from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError
 from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms
+from normscope.doctor._ways import graphs_of_parts
 from normscope.records import Evidence
 
 if TYPE_CHECKING:
@@ -27,8 +29,15 @@ class Case:
     Args:
         model: any; nobody changes it.
         observe: looks at the model at work on its data; absent where there are none.
+        loader: where the data come from: for its settings, not to be gone through.
         optimizer: of its training, if there is one.
         log: what was seen of a training loop, if anybody watched one.
+
+    Attributes:
+        training: whether a module was in training mode when the check began, by its path; to
+            look at the model at work puts it into eval mode.
+        replicas: over how many devices a `DataParallel` splits every batch; to look at the model
+            at work uses one.
     """
 
     def __init__(
@@ -36,10 +45,14 @@ class Case:
         model: nn.Module,
         *,
         observe: "Callable[[Case], Observation] | None" = None,
+        loader: Iterable[Any] | None = None,
         optimizer: Optimizer | None = None,
         log: "LoopLog | None" = None,
     ) -> None:
         self.model = model
+        self.loader = loader
+        self.training = {path: module.training for path, module in model.named_modules()}
+        self.replicas = len(model.device_ids) or 1 if isinstance(model, nn.DataParallel) else 1
         self._observe = observe
         self._optimizer = optimizer
         self._log = log
@@ -74,6 +87,26 @@ class Case:
             return error
 
     @property
+    def parts(self) -> dict[str, CallGraph]:
+        """What goes where in the model (path ``""``) or, failing that, in its largest parts.
+
+        Those are the modules with norm layers inside that torch.fx can follow, by their path.
+
+        Raises:
+            UnknownError: if there is none.
+        """
+        if not self._parts:
+            raise UnknownError(str(self._graph))
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> dict[str, CallGraph]:
+        if isinstance(self._graph, CallGraph):
+            return {"": self._graph}
+        with preserved(self.model):
+            return graphs_of_parts(self.model)
+
+    @property
     def has_data(self) -> bool:
         """Whether there are data to look at the model at work on."""
         return self._observe is not None
@@ -102,6 +135,11 @@ class Case:
                 "all batches": "yes" if seen.complete else "no",
             }
         return conditions
+
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether the optimizer of the training is known."""
+        return self._optimizer is not None
 
     @property
     def optimizer(self) -> Optimizer:

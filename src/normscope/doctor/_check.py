@@ -73,5 +73,10 @@ def check(
                 observed(case.model, batches_of(loader), forward or call, most_batches)
             )
 
-        case = Case(model, observe=observe if loader is not None else None, optimizer=optimizer)
+        case = Case(
+            model,
+            observe=observe if loader is not None else None,
+            loader=loader,
+            optimizer=optimizer,
+        )
         return examine(case, suppress)
