@@ -4,10 +4,17 @@ from normscope.anatomy._call_graph import CallGraph as CallGraph
 from normscope.anatomy._calling import Forward as Forward
 from normscope.anatomy._calling import batches_of as batches_of
 from normscope.anatomy._calling import call as call
+from normscope.anatomy._frozen import StaysInEval as StaysInEval
+from normscope.anatomy._frozen import freeze_of as freeze_of
 from normscope.anatomy._modes import batch_statistics as batch_statistics
 from normscope.anatomy._modes import normalizing_by_batch as normalizing_by_batch
 from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layers
+from normscope.anatomy._norm_parameters import norm_parameters as norm_parameters
+from normscope.anatomy._preserved import all_or_nothing as all_or_nothing
 from normscope.anatomy._preserved import modes_preserved as modes_preserved
 from normscope.anatomy._preserved import preserved as preserved
 from normscope.anatomy._running_norms import RunningNorm as RunningNorm
 from normscope.anatomy._running_norms import running_norms as running_norms
+from normscope.anatomy._wrappers import plain_path as plain_path
+from normscope.anatomy._wrappers import plainly as plainly
+from normscope.anatomy._wrappers import unwrapped as unwrapped

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
+from normscope.anatomy._wrappers import unwrapped
 
 Forward = Callable[[nn.Module, Any], Any]
 """How a model is called with a batch: ``lambda model, batch: model(batch["x"], batch["mask"])``."""
@@ -54,6 +55,7 @@ def _accepted(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if there is none.
     """
+    model = unwrapped(model)  # of what wraps it, the signature accepts everything
     parameters = inspect.signature(model.forward).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(batch)

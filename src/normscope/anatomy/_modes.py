@@ -29,7 +29,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     with preserved(model):
         model.eval()
         for layer in batch_norm_layers(model).values():
-            layer.train()
+            layer.training = True  # also where `train()` leaves it in eval mode
             layer.track_running_stats = False
         yield
 

@@ -234,3 +234,29 @@ def preserved(model: nn.Module) -> Iterator[None]:
         if failures := _failures(restores):
             message = "a model could not be put back as it was; all that is not named here was"
             raise ExceptionGroup(message, failures)
+
+
+@contextmanager
+def all_or_nothing(model: nn.Module) -> Iterator[None]:
+    """What the block does to `model` stays, unless it raises: then the model is as it was.
+
+    Kept is what `preserved` keeps, but for the random state.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> with all_or_nothing(norm):
+        ...     norm.momentum = 0.5
+        >>> try:
+        ...     with all_or_nothing(norm):
+        ...         norm.momentum = 1 / 0
+        ... except ZeroDivisionError:
+        ...     print(norm.momentum)
+        0.5
+    """
+    restores = list(_restores(model))
+    try:
+        yield
+    except BaseException as error:
+        for failure in _failures(restores):
+            error.add_note(f"{failure.__notes__[-1]}: {failure}")
+        raise

@@ -1,9 +1,8 @@
 """A model at work on its data, in at most three passes per batch."""
 
 import random
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -16,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from normscope._errors import NormscopeError, OwnModelError
 from normscope._factories import told
-from normscope.anatomy import Forward, batch_norm_layers, normalizing_by_batch, preserved
+from normscope.anatomy import Forward, batch_norm_layers, normalizing_by_batch, plainly, preserved
 from normscope.doctor._functional_calls import FunctionalCall, noting_functional_calls
 from normscope.doctor._scores import Outcome, classes_of, outcome_of
 from normscope.doctor._sights import Sights, looking
@@ -190,7 +189,7 @@ def _untouched(model: nn.Module, loader: Any) -> Iterator[None]:
     ]
     states = [generator.get_state() for generator in generators]
     python, numpy = random.getstate(), np.random.get_state()
-    with preserved(model), _eagerly():
+    with preserved(model), plainly(model):
         try:
             yield
         finally:
@@ -202,14 +201,6 @@ def _untouched(model: nn.Module, loader: Any) -> Iterator[None]:
 
 def _of_sampler(loader: Any) -> object:
     return getattr(getattr(loader, "sampler", None), "generator", None)
-
-
-def _eagerly() -> AbstractContextManager[Any]:
-    """Compiled modules do not see hooks: inside, nothing runs compiled."""
-    if "torch._dynamo" not in sys.modules:  # whose import takes seconds
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
 
 
 def _rows(values: Any) -> int:
