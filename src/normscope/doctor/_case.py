@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from normscope.doctor._loop_log import LoopLog
     from normscope.doctor._observation import Observation
+
+
+T = TypeVar("T")
 
 
 class UnknownError(Exception):
@@ -51,11 +54,14 @@ class Case:
     ) -> None:
         self.model = model
         self.loader = loader
-        self.training = {path: module.training for path, module in model.named_modules()}
+        self.training: dict[str, bool] = {
+            path: module.training for path, module in model.named_modules()
+        }
         self.replicas = len(model.device_ids) or 1 if isinstance(model, nn.DataParallel) else 1
         self._observe = observe
         self._optimizer = optimizer
         self._log = log
+        self._done: dict[Any, Any] = {}
 
     @cached_property
     def norms(self) -> dict[str, RunningNorm]:
@@ -122,6 +128,13 @@ class Case:
             msg = "needs data: pass a loader"
             raise UnknownError(msg)
         return self._observe(self)
+
+    def once(self, work: "Callable[[Case], T]") -> T:
+        """What `work` makes of this case, worked out when it is first asked for."""
+        if work not in self._done:
+            self._done[work] = work(self)
+        result: T = self._done[work]
+        return result
 
     @property
     def conditions(self) -> dict[str, Evidence]:
