@@ -87,13 +87,13 @@ def test_dropout_that_is_on_draws_the_same_for_both() -> None:
 
 STEPS = [
     "copy.deepcopy",
-    "normscope.surgery._fold._outputs",
+    "normscope.surgery._fold.outputs_of",
     "normscope.surgery._fold.find_sites",
     "normscope.anatomy._call_graph._LeafTracer.trace",
     "normscope.surgery._fold.folded",
     "normscope.surgery._fold.with_weights",
     "normscope.surgery._fold.LinearChain.of",
-    "normscope.surgery._fold._relative",
+    "normscope.surgery._fold.relative_difference",
     "normscope.surgery._fold.Receipt",
 ]
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from normscope.anatomy import batch_norm_layers, preserved
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import OUTPUT_AXES, Folded, folded, scaled, with_weights
 from normscope.surgery._linear_chain import LinearChain, children_in_a_row
+from normscope.surgery._parity import outputs_of, relative_difference
 from normscope.surgery._sites import Sites, find_sites
 
 
@@ -72,7 +73,7 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
         with preserved(result):  # the random state too: what draws from it draws the same later
             axes: dict[nn.Module, int] = {}
             with _axes_recorded(result, axes):
-                expected = _outputs(result, example)
+                expected = outputs_of(result, example)
             sites = find_sites(result, children_in_a_row(result), axes)
         _refuse_nothing(model, sites)
         before = _figures(result)
@@ -135,39 +136,6 @@ def _axes_recorded(model: nn.Module, axes: dict[nn.Module, int]) -> Iterator[Non
             handle.remove()
 
 
-def _outputs(model: nn.Module, example: Any) -> list[Tensor]:
-    """Every tensor of floats that the model answers the example with.
-
-    The example is copied before, since a model may write into what it is given.
-
-    Raises:
-        InputError: if there is none, or a number that is not finite.
-    """
-    given = pytree.tree_map_only(Tensor, Tensor.clone, example)
-    if isinstance(given, Mapping):
-        answer = model(**given)
-    else:
-        answer = model(*given) if isinstance(given, tuple) else model(given)
-    tensors = [
-        leaf
-        for leaf in pytree.tree_leaves(answer)
-        if isinstance(leaf, Tensor) and leaf.is_floating_point()
-    ]
-    name = type(model).__name__
-    if not any(tensor.numel() for tensor in tensors):
-        msg = (
-            f"{name} answers the example with no floating-point numbers, so nothing can be compared"
-        )
-        raise InputError(msg)
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        msg = (
-            f"{name} answers the example with numbers that are not finite, so that nothing can be "
-            "compared. Look at the example, the weights and the running statistics."
-        )
-        raise InputError(msg)
-    return tensors
-
-
 def _refuse_nothing(model: nn.Module, sites: Sites) -> None:
     """Folding that folds nothing is a mistake of somebody's.
 
@@ -210,19 +178,10 @@ def _apply(model: nn.Module, sites: Sites) -> dict[str, str]:
 def _difference(expected: list[Tensor], result: nn.Module, example: Any) -> float:
     """How far the outputs are from what they should be: see `fold`."""
     with preserved(result):
-        found = _outputs(result, example)
+        found = outputs_of(result, example)
     if [t.shape for t in found] != [t.shape for t in expected]:
         return math.inf
-    return max(map(_relative, found, expected))
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest absolute value expected."""
-    if not expected.numel():
-        return 0.0
-    difference = float((found.double() - expected.double()).abs().max())
-    largest = float(expected.abs().max())
-    return difference / largest if largest else (math.inf if difference else 0.0)
+    return max(map(relative_difference, found, expected))
 
 
 def _figures(model: nn.Module) -> dict[str, float]:

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._errors import InputError
-from normscope.anatomy import Forward, batch_norm_layers, batches_of, call, preserved
+from normscope.anatomy import (
+    Forward,
+    all_or_nothing,
+    batch_norm_layers,
+    batches_of,
+    call,
+    freeze_of,
+    plainly,
+    preserved,
+)
 from normscope.nn import set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
 from normscope.stats import BatchSpread, Moments
@@ -30,14 +39,15 @@ def recalibrate(
     Where `torch.distributed` is initialized, the moments are merged over all ranks; all of them
     have to call.
 
-    Left alone are layers that are frozen: those whose parameters ask for no gradient, and those in
-    eval mode inside a model in training mode; so are layers that track nothing or are not called.
+    Left alone are layers that are frozen: by `freeze`, those whose parameters ask for no gradient,
+    and those in eval mode inside a model in training mode; so are layers that track nothing or are
+    not called.
 
     All or nothing: an exception on the way leaves the model as it was, and so does the call but for
     the statistics and ``num_batches_tracked``, which becomes the number of batches.
 
     Args:
-        model: any.
+        model: any; also wrapped (DDP, DataParallel) or compiled, which then runs uncompiled.
         loader: batches, gone through several times; one that can be gone through once is held in
             memory.
         forward: ``forward(model, batch)`` calls the model. By default with the batch, a tuple's
@@ -62,7 +72,7 @@ def recalibrate(
     batches, use = batches_of(loader), forward or call
     wanted, left = _wanted(model)
     watch = _Watch(wanted)
-    with preserved(model), torch.no_grad():
+    with preserved(model), plainly(model), torch.no_grad():
         model.eval()
         before = _accuracy(model, batches, use)
         set_population_statistics_by_passes(
@@ -76,19 +86,20 @@ def recalibrate(
     left |= {path: "it was not called" for path in wanted if path not in called}
     if not called:
         raise InputError(_nothing(model, left))
-    old = {path: _Statistics.of(norm) for path, norm in called.items()}
-    for path, norm in called.items():
-        exact[path].write(norm, count)
-    return Receipt(
-        operation="recalibrate",
-        changed=tuple(
-            Change(module=path, change=old[path].told_from(exact[path])) for path in called
-        ),
-        left=tuple(Left(module=path, reason=why) for path, why in left.items()),
-        notes=watch.notes(),
-        before=_figures(old, exact) | before,
-        after=_figures(exact, exact) | after,
-    )
+    with all_or_nothing(model), torch.no_grad():
+        old = {path: _Statistics.of(norm) for path, norm in called.items()}
+        for path, norm in called.items():
+            exact[path].write(norm, count)
+        return Receipt(
+            operation="recalibrate",
+            changed=tuple(
+                Change(module=path, change=old[path].told_from(exact[path])) for path in called
+            ),
+            left=tuple(Left(module=path, reason=why) for path, why in left.items()),
+            notes=watch.notes(),
+            before=_figures(old, exact) | before,
+            after=_figures(exact, exact) | after,
+        )
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,8 @@ def _wanted(model: nn.Module) -> tuple[dict[str, _BatchNorm], dict[str, str]]:
     for path, norm in batch_norm_layers(model).items():
         if norm.running_mean is None or norm.running_var is None:
             left[path] = "it has no running statistics"
+        elif freeze_of(norm):
+            left[path] = "it is frozen, by normscope.freeze"
         elif model.training and not norm.training:
             left[path] = "it is frozen: in eval mode inside a model in training mode"
         elif norm.affine and not any(p.requires_grad for p in norm.parameters()):

@@ -1,0 +1,52 @@
+"""What a model answers an example with, and how far answers are from each other."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from normscope._errors import InputError
+
+
+def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
+    """Every tensor of floats that the model answers the example with.
+
+    The example is copied before, since a model may write into what it is given.
+
+    Raises:
+        InputError: if there is none, or a number that is not finite.
+    """
+    given = pytree.tree_map_only(Tensor, Tensor.clone, example)
+    if isinstance(given, Mapping):
+        answer = model(**given)
+    else:
+        answer = model(*given) if isinstance(given, tuple) else model(given)
+    tensors = [
+        leaf
+        for leaf in pytree.tree_leaves(answer)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+    name = type(model).__name__
+    if not any(tensor.numel() for tensor in tensors):
+        msg = (
+            f"{name} answers the example with no floating-point numbers, so nothing can be compared"
+        )
+        raise InputError(msg)
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        msg = (
+            f"{name} answers the example with numbers that are not finite, so that nothing can be "
+            "compared. Look at the example, the weights and the running statistics."
+        )
+        raise InputError(msg)
+    return tensors
+
+
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest absolute value expected."""
+    if not expected.numel():
+        return 0.0
+    difference = float((found.double() - expected.double()).abs().max())
+    largest = float(expected.abs().max())
+    return difference / largest if largest else (math.inf if difference else 0.0)
