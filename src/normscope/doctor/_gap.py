@@ -1,0 +1,132 @@
+"""How much worse a model is with running statistics than with those of the batch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from normscope.doctor._observation import Observation
+from normscope.doctor._scores import Measure, Outcome
+from normscope.records import Evidence
+
+_SURE = 3.0
+_LEAST: dict[Measure, float] = {"accuracy": 0.01, "squared error": 0.05, "output": 0.5}
+_BROKEN: dict[Measure, float] = {"accuracy": 0.2, "squared error": 0.5, "output": math.inf}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One set of rows, answered both ways.
+
+    Attributes:
+        measure: by which the answers are judged.
+        running: the mean score with running statistics: the share right, or minus the squared
+            error in units of the targets' variance; NaN where nothing says what is right.
+        by_batch: the same with batch statistics.
+        size: how much better batch statistics are; where nothing says what is right, how far the
+            answers are apart, in deviations of those with batch statistics.
+        error: the standard error of `size` over rows; 0 where nothing says what is right.
+        rows: how many.
+        finite: whether the answers with running statistics are.
+    """
+
+    measure: Measure
+    running: float
+    by_batch: float
+    size: float
+    error: float
+    rows: int
+    finite: bool
+
+    @property
+    def is_harm(self) -> bool:
+        """Whether running statistics are worse, by more than luck and enough to matter."""
+        return not self.finite or (
+            self.size >= _LEAST[self.measure] and self.size > _SURE * self.error
+        )
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the model with running statistics is of no use."""
+        return not self.finite or self.size >= _BROKEN[self.measure]
+
+    def told(self) -> str:
+        """In words."""
+        n = f"n = {self.rows:,} rows"
+        if not self.finite:
+            return f"With running statistics the answers are not finite ({n})."
+        if self.measure == "accuracy":
+            return (
+                f"Accuracy is {100 * self.running:.1f} % with running statistics and "
+                f"{100 * self.by_batch:.1f} % with batch statistics ({n})."
+            )
+        if self.measure == "squared error":
+            return (
+                f"The squared error is {-self.running:.3g} of the targets' variance with running "
+                f"statistics and {-self.by_batch:.3g} with batch statistics ({n})."
+            )
+        return (
+            f"The answers with running statistics are {self.size:.2g} deviations from those with "
+            f"batch statistics ({n})."
+        )
+
+    def evidence(self) -> dict[str, Evidence]:
+        """In numbers."""
+        evidence: dict[str, Evidence] = {"gap": self.size, "rows": self.rows}
+        if self.measure != "output":
+            evidence |= {
+                f"{self.measure}, running statistics": abs(self.running),
+                f"{self.measure}, batch statistics": abs(self.by_batch),
+                "standard error of the gap": self.error,
+            }
+        return evidence
+
+
+def gap_of(observation: Observation) -> Gap | None:
+    """Over all batches that were answered both ways; None where nothing can be compared."""
+    pairs = [
+        (batch.running, batch.by_batch)
+        for batch in observation.batches
+        if batch.running is not None and batch.by_batch is not None
+    ]
+    return gap_between([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def gap_between(running: Sequence[Outcome], by_batch: Sequence[Outcome]) -> Gap | None:
+    """Between answers to the same batches; None where nothing can be compared."""
+    pairs = [
+        (a, b)
+        for a, b in zip(running, by_batch, strict=True)
+        if a.output is not None and b.output is not None and a.output.shape == b.output.shape
+    ]
+    if not pairs:
+        return None
+    finite = all(bool(a.output.isfinite().all()) for a, _ in pairs if a.output is not None)
+    scored = [(a.scores, b.scores) for a, b in pairs]
+    if all(a is not None and b is not None for a, b in scored):
+        mine = torch.cat([a for a, _ in scored if a is not None])
+        theirs = torch.cat([b for _, b in scored if b is not None])
+        return _of_scores(pairs[0][0].measure, mine, theirs, finite=finite)
+    answers = torch.cat([a.output.flatten(1) for a, _ in pairs if a.output is not None])
+    references = torch.cat([b.output.flatten(1) for _, b in pairs if b.output is not None])
+    size = _distance(answers, references)
+    return Gap("output", math.nan, math.nan, size, 0.0, len(answers), finite)
+
+
+def _of_scores(measure: Measure, running: Tensor, by_batch: Tensor, *, finite: bool) -> Gap:
+    difference = by_batch - running
+    rows = len(difference)
+    error = float(difference.std()) / math.sqrt(rows) if rows > 1 else math.inf
+    means = float(running.mean()), float(by_batch.mean())
+    return Gap(measure, *means, float(difference.mean()), error, rows, finite)
+
+
+def _distance(answers: Tensor, references: Tensor) -> float:
+    """The root mean square difference, in units of the references' deviation over rows."""
+    wide = references.var(dim=0, correction=0).mean()
+    apart = (answers - references).square().mean()
+    if not wide > 0:
+        return math.inf if apart > 0 else 0.0
+    return float((apart / wide).sqrt())

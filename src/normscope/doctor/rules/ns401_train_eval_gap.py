@@ -1,0 +1,131 @@
+"""Good in train(), bad in eval(): which layer, why, and how much each layer costs.
+
+## What it finds
+
+The same batches go through the model twice: in eval mode, and with every batch norm normalizing
+by the batch, dropout off. Where the answers in eval mode are worse, by more than the luck of the
+draw (three standard errors over rows, and at least one point of accuracy, 5 % of the targets'
+variance, or, where nothing says what is right, half a deviation), it names the first layer
+whose running statistics do not describe its input, in deviations and against the sampling noise of
+such batches; swaps running statistics in one layer at a time, to say what each costs; and tells
+the causes apart.
+
+## Why it matters
+
+Running statistics are collected beside the training and are used nowhere but in eval mode, so
+nothing in training notices that they are wrong. "Eval is broken" has a dozen causes, and setting
+`model.train()` for the evaluation hides every one of them.
+
+## Example
+
+    >>> import torch
+    >>> from normscope.doctor import check
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.BatchNorm1d(8))
+    >>> rows = torch.randn(256, 2, generator=torch.manual_seed(0))
+    >>> for batch in rows.split(64) * 50:
+    ...     _ = model(batch)
+    >>> model[1].running_mean += 3
+    >>> finding = check(model, rows.split(64)).of("NS401")[0]
+    >>> finding.module, finding.severity, finding.evidence["cause"]
+    ('1', 'warning', 'stale')
+
+## Fix
+
+It depends on the cause, which the finding names. `normscope.recalibrate(model, loader)` cures
+statistics that were never collected, are stale or were poisoned. It does not cure batches that are
+not alike, several distributions in one layer, or inputs that are scaled differently: it hides the
+last.
+
+## On purpose
+
+A model whose statistics are its batch's at test time as well (pix2pix, few-shot episodes): suppress
+the rule with that reason. Freshly built models, whose gap the training closes, are at info.
+
+## Symptoms
+
+- accuracy is 98 % in train() and 31 % in eval()
+- good in train mode, bad in eval mode
+- eval is much worse than train on the same data
+- model.eval() gives bad or constant predictions
+- validation loss explodes while training loss is fine
+- test accuracy at chance, training accuracy high
+
+## References
+
+- pytorch/pytorch#4741, #5406: eval mode much worse than train mode
+- layumi/Person_reID_baseline_pytorch#218, ultralytics/ultralytics#5891, keras-team/keras#7265
+- Ioffe & Szegedy 2015 (arXiv 1502.03167), section 3.1
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from normscope.doctor._attribution import attribution_of
+from normscope.doctor._case import Case
+from normscope.doctor._causes import Cause
+from normscope.doctor._gap import Gap
+from normscope.doctor._layer_fit import LayerFit
+from normscope.doctor._rules import Found
+from normscope.doctor._swaps import Swap, swaps
+from normscope.records import Evidence, Severity
+
+_TOLD = 3
+
+
+def find(case: Case) -> Iterator[Found]:
+    """Yield a finding if running statistics are worse than those of the batch."""
+    seen = case.once(attribution_of)
+    gap, off, cause = seen.gap, seen.off, seen.cause
+    if gap is None or cause is None or not gap.is_harm:
+        return
+    if gap.measure == "output" and not off:
+        return
+    costs = swaps(case.observation, off)
+    yield Found(
+        severity=_severity(gap, fresh=seen.fresh),
+        module=off[0].path if off else "",
+        message=_message(gap, off, costs, cause),
+        fix=cause.fix,
+        evidence=_evidence(gap, off, costs, cause),
+    )
+
+
+def _severity(gap: Gap, *, fresh: bool) -> Severity:
+    if fresh:
+        return "info"
+    return "error" if gap.is_broken else "warning"
+
+
+def _message(gap: Gap, off: Sequence[LayerFit], costs: Sequence[Swap], cause: Cause) -> str:
+    parts = [gap.told()]
+    if off:
+        parts.append(
+            f"The first layer whose running statistics do not describe its input is "
+            f"{off[0].path!r}: {off[0].told()}."
+        )
+    if costs:
+        told = ", ".join(f"{swap.path!r} {_amount(swap.cost, gap)}" for swap in costs[:_TOLD])
+        more = f", {len(costs) - _TOLD} more less" if len(costs) > _TOLD else ""
+        parts.append(f"Alone with its running statistics costs: {told}{more}.")
+    return " ".join([*parts, f"Cause: {cause.name}. {cause.why}"])
+
+
+def _amount(cost: float, gap: Gap) -> str:
+    if math.isinf(cost):
+        return "every answer"
+    if gap.measure == "accuracy":
+        return f"{100 * cost:.1f} points"
+    return f"{cost:.2g} {'of the variance' if gap.measure == 'squared error' else 'deviations'}"
+
+
+def _evidence(
+    gap: Gap, off: Sequence[LayerFit], costs: Sequence[Swap], cause: Cause
+) -> dict[str, Evidence]:
+    evidence = gap.evidence() | {"cause": cause.name, "layers that are off": len(off)}
+    if off:
+        evidence |= {
+            "shift, deviations": off[0].shift,
+            "spread, logarithm": off[0].spread,
+            "noise, deviations": off[0].noise,
+        }
+    return evidence | cause.evidence | {f"cost of {swap.path}": swap.cost for swap in costs}
