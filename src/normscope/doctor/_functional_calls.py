@@ -1,8 +1,11 @@
 """Batch norms that are computed outside any module of a model."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -18,15 +21,20 @@ class FunctionalCall:
 
     Attributes:
         batch: the number of the batch, from 0.
-        module: the class of the module that computes it, if it is one that is not in the tree.
+        module: the class of the module that computes it, if that is not in the tree: built inside
+            a forward, or held where torch does not look; empty for a function that is called.
         shape: of its input.
         by_batch: whether it normalizes by the batch's own statistics.
+        caller: the path of the module of the tree in whose forward that happens.
+        line: where it was called, outside torch, as in ``"model.py:37"``.
     """
 
     batch: int
     module: str
     shape: tuple[int, ...]
     by_batch: bool
+    caller: str = ""
+    line: str = ""
 
 
 @contextmanager
@@ -51,7 +59,7 @@ def noting_functional_calls(
                 module.register_forward_hook(leave, always_call=True),
             ]
     try:
-        with _Interception(calls, inside, batch):
+        with _Interception(calls, inside, batch, dict(model.named_modules())):
             yield
     finally:
         for handle in handles:
@@ -62,10 +70,15 @@ class _Interception(TorchFunctionMode):
     """Sees every call of torch's function."""
 
     def __init__(
-        self, calls: list[FunctionalCall], inside: Sequence[nn.Module], batch: int
+        self,
+        calls: list[FunctionalCall],
+        inside: Sequence[nn.Module],
+        batch: int,
+        modules: Mapping[str, nn.Module],
     ) -> None:
         super().__init__()
         self._calls, self._inside, self._batch = calls, inside, batch
+        self._paths = {module: path for path, module in modules.items()}
 
     def __torch_function__(
         self,
@@ -86,4 +99,42 @@ class _Interception(TorchFunctionMode):
         x = args[0] if args else named.get("input")
         by_batch = args[5] if len(args) > 5 else named.get("training", False)
         if isinstance(x, Tensor):
-            self._calls.append(FunctionalCall(self._batch, "", tuple(x.shape), bool(by_batch)))
+            self._calls.append(
+                FunctionalCall(
+                    self._batch, self._stranger(), tuple(x.shape), bool(by_batch), *self._place()
+                )
+            )
+
+    def _stranger(self) -> str:
+        """The class of the module that calls, if it is not in the tree."""
+        module = next(_modules_calling(), None)
+        return "" if module is None or module in self._paths else type(module).__name__
+
+    def _place(self) -> tuple[str, str]:
+        """The path of the module of the tree that calls, and the line of code."""
+        caller = next((self._paths[m] for m in _modules_calling() if m in self._paths), "")
+        files = ((frame.f_code.co_filename, frame.f_lineno) for frame in _frames())
+        outside = (f"{Path(file).name}:{line}" for file, line in files if not _is_plumbing(file))
+        return caller, next(outside, "")
+
+
+_PLUMBING = (str(Path(torch.__file__).parent), __file__)
+
+
+def _is_plumbing(file: str) -> bool:
+    return file.startswith(_PLUMBING)
+
+
+def _frames() -> Iterator[FrameType]:
+    """The calls that lead here, the latest first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _modules_calling() -> Iterator[nn.Module]:
+    """The modules whose methods lead here, the latest first."""
+    for frame in _frames():
+        if isinstance(module := frame.f_locals.get("self"), nn.Module):
+            yield module

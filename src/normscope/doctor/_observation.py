@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from normscope.anatomy import Forward, batch_norm_layers, normalizing_by_batch, 
 from normscope.doctor._functional_calls import FunctionalCall, noting_functional_calls
 from normscope.doctor._scores import Outcome, classes_of, outcome_of
 from normscope.doctor._sights import Sights, looking
+from normscope.doctor._unregistered import unregistered_modules
 
 _KEPT_BYTES = 256 * 2**20
 """Batches are kept for the third pass as long as they are not larger than this."""
@@ -170,7 +171,7 @@ def observed(
     """
     observation = Observation(model, forward, batch_norm_layers(model))
     with _untouched(model, loader), torch.no_grad():
-        model.eval()
+        _to_eval(model)
         room, iterator = _KEPT_BYTES, iter(loader)
         for number, values in enumerate(islice(iterator, most_batches)):
             room -= _bytes(values)
@@ -189,7 +190,10 @@ def _untouched(model: nn.Module, loader: Any) -> Iterator[None]:
     ]
     states = [generator.get_state() for generator in generators]
     python, numpy = random.getstate(), np.random.get_state()
-    with preserved(model), plainly(model):
+    with ExitStack() as stack:
+        for module in [model, *(hidden.module for hidden in unregistered_modules(model))]:
+            stack.enter_context(preserved(module))
+        stack.enter_context(plainly(model))
         try:
             yield
         finally:
@@ -197,6 +201,14 @@ def _untouched(model: nn.Module, loader: Any) -> Iterator[None]:
             np.random.set_state(numpy)
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
+
+
+def _to_eval(model: nn.Module) -> None:
+    """Put a model into eval mode; an exported program, which refuses, in name only."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        nn.Module.train(model, mode=False)
 
 
 def _of_sampler(loader: Any) -> object:
