@@ -1,12 +1,14 @@
 """Modules that a model holds where torch does not look for them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch import nn
 
-_DEEPEST = 4
+_DEEPEST, _MOST = 4, 1000
+"""How deep containers are looked into, and how many things of each: some hold a data set."""
 _TORCHS_OWN = frozenset(vars(nn.Module()))
 
 
@@ -29,7 +31,7 @@ class Unregistered:
 def unregistered_modules(model: nn.Module) -> list[Unregistered]:
     """The modules that hang in attributes of a model's modules, and are not among them.
 
-    Containers are looked into, four deep. What is inside an unregistered module is not listed by
+    Containers are looked into. What is inside an unregistered module is not listed by
     itself.
 
     Example:
@@ -54,9 +56,9 @@ def unregistered_modules(model: nn.Module) -> list[Unregistered]:
 def _modules_in(value: Any, path: str, depth: int) -> Iterator[tuple[str, nn.Module]]:
     if isinstance(value, nn.Module):
         yield path, value
-    elif depth and isinstance(value, Mapping):
-        for key, inner in list(value.items()):
+    elif depth and isinstance(value, dict):
+        for key, inner in islice(value.items(), _MOST):
             yield from _modules_in(inner, f"{path}[{key!r}]", depth - 1)
     elif depth and isinstance(value, list | tuple | set | frozenset):
-        for index, inner in enumerate(value):
+        for index, inner in enumerate(islice(value, _MOST)):
             yield from _modules_in(inner, f"{path}[{index}]", depth - 1)
