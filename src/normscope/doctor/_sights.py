@@ -55,7 +55,8 @@ class Sights:
 
     Attributes:
         of: the inputs of every norm layer by its path, in the order in which a pass reaches them.
-        produced: the path of the module whose very output a norm layer was given, by its path.
+        produced: the path of the module whose very output (or the first of its outputs) a norm
+            layer was given, by the norm's path.
     """
 
     of: dict[str, list[Sight]] = field(default_factory=dict)
@@ -101,6 +102,8 @@ def looking(modules: Mapping[str, nn.Module], sights: Sights, batch: int) -> Ite
             sights.produced.setdefault(path, made[0])
 
     def after(path: str, output: Any) -> None:
+        if isinstance(output, tuple) and output:
+            output = output[0]  # a recurrent layer gives its states as well
         if isinstance(output, Tensor):  # held, so that no other tensor gets its identity
             outputs[id(output)] = path, output
 
