@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from normscope.anatomy import batch_norm_layers, batch_statistics, modes_preserved, preserved
+from normscope.anatomy import (
+    _preserved,
+    batch_norm_layers,
+    batch_statistics,
+    modes_preserved,
+    preserved,
+)
 
 TABLES = [name for name, value in vars(nn.Module()).items() if isinstance(value, (dict, set))]
 SETTINGS = ("momentum", "track_running_stats", "eps", "num_features", "in_features", "stranger")
@@ -426,11 +432,69 @@ def test_a_scripted_model_is_kept() -> None:
         assert all(module.training for module in scripted.modules())
 
 
-def test_values_of_parameters_are_not_kept() -> None:
+@pytest.mark.parametrize("values", [False, True])
+def test_values_of_parameters_are_kept_where_that_is_asked_for(values: bool) -> None:
     model = plain()
+    before = copy.deepcopy(model[0].weight)
+    with preserved(model, values=values), torch.no_grad():
+        model[0].weight.data.fill_(5)
+    assert torch.equal(model[0].weight, before) == values, "so says the docstring"
+
+
+class Hoarder(nn.Linear):
+    """Keeps things where torch does not look."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+        self.hidden = {"norms": [nn.BatchNorm1d(4), (nn.BatchNorm1d(4),)]}
+        self.queue: deque[Tensor] = deque([torch.zeros(4)], maxlen=2)
+        self.counts: defaultdict[str, list[int]] = defaultdict(list)
+        self.center = torch.zeros(4)
+        self.itself = [self.hidden]
+        self.itself.append(self.itself)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.hidden["norms"][1][0](self.hidden["norms"][0](super().forward(x)))
+        self.queue.append(x)
+        self.queue[0].add_(1)
+        self.counts["rows"].append(len(x))
+        self.center.mul_(0.9).add_(x.detach().mean(dim=0) + 1)
+        return x
+
+    def held(self) -> object:
+        norms = [self.hidden["norms"][0], self.hidden["norms"][1][0]]
+        statistics = [(n.training, [b.tolist() for b in n.buffers()]) for n in norms]
+        queue = [(id(t), t.tolist()) for t in self.queue]
+        return statistics, queue, dict(self.counts), self.center.tolist(), len(self.itself)
+
+
+def test_what_torch_does_not_see_is_kept_too() -> None:
+    model = Hoarder()
+    before = model.held()
     with preserved(model), torch.no_grad():
-        model[0].weight.fill_(5)
-    assert (model[0].weight == 5).all(), "so says the docstring"
+        model(torch.randn(5, 4))
+        model.hidden["norms"].pop(0).eval()
+        model.itself.clear()
+        assert len(model.queue) == 2, "the control"
+    assert model.held() == before
+    assert model.counts["new"] == [], "it still makes lists"
+
+
+def test_an_interrupt_while_it_is_put_back_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = plain(), []
+    before, restore = fingerprint(model), _preserved._ContainerState.restore
+
+    def interrupted(state: _preserved._ContainerState) -> None:
+        calls.append(state)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        restore(state)
+
+    with pytest.raises(KeyboardInterrupt), preserved(model):
+        damage_modes(model)
+        damage_settings(model)
+        monkeypatch.setattr(_preserved._ContainerState, "restore", interrupted)
+    assert fingerprint(model) == before
 
 
 class Stubborn(Tensor):

@@ -1,6 +1,6 @@
 """The user's model is a guest: whatever happens to it inside a block is undone afterwards."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from normscope.anatomy._random_states import random_states_kept
+
 # Exactly these: a subclass (transformers' ModelOutput, say) may refuse to be refilled.
-_CONTAINERS = (dict, OrderedDict, list, set)
+_CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, set, deque)
 
 
 @dataclass(frozen=True)
 class _ContainerState:
-    """A dictionary, list or set, and what it held. Its entries are not looked into."""
+    """A dictionary, list or set, and what it held."""
 
     container: Any
     entries: Any
@@ -29,7 +31,7 @@ class _ContainerState:
     def restore(self) -> None:
         """Refill, not replace: the handles of users' hooks refer to this very object."""
         self.container.clear()
-        if isinstance(self.container, list):
+        if isinstance(self.container, list | deque):
             self.container.extend(self.entries)
         else:
             self.container.update(self.entries)
@@ -46,16 +48,31 @@ class _TensorState:
 
     @classmethod
     def of(cls, tensor: Tensor, *, values: bool) -> "_TensorState":
-        holds_some = values and not is_lazy(tensor) and not tensor.is_meta
-        copy = tensor.detach().clone() if holds_some else None
+        copy = tensor.detach().clone() if values and _has_values(tensor) else None
         return cls(tensor, type(tensor), tensor.data, copy)
 
     def restore(self) -> None:
         """Give the object its memory back (and so its dtype, shape and device), then the values."""
         self.tensor.__class__ = self.kind  # a lazy tensor may have become a plain one
         self.tensor.data = self.data
-        if self.values is not None and not _same(self.data, self.values):
-            # Through `data`, which autograd does not watch: a graph from before stays usable.
+        if self.values is not None:
+            _ValuesState(self.data, self.values).restore()
+
+
+@dataclass(frozen=True)
+class _ValuesState:
+    """Memory, and what it held."""
+
+    data: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "_ValuesState":
+        return cls(tensor.data, tensor.detach().clone())
+
+    def restore(self) -> None:
+        # Through `data`, which autograd does not watch: a graph from before stays usable.
+        if not _same(self.data, self.values):
             self.data.copy_(self.values)
 
 
@@ -72,33 +89,63 @@ class _ModuleState:
     kind: type[nn.Module]
     properties: dict[str, property]
     attributes: dict[str, Any]
-    containers: list[_ContainerState]
+    entries: list[_ContainerState | _ValuesState]
 
     @classmethod
     def of(cls, module: nn.Module) -> "_ModuleState":
         kind, attributes = type(module), dict(vars(module))
-        containers = [value for value in attributes.values() if type(value) in _CONTAINERS]
+        own = {id(tensor) for tensor in _own_tensors(module)}
         return cls(
             module,
             kind,
             # A parametrized module has a class of its own, whose properties compute its tensors.
             _properties(kind) if parametrize.is_parametrized(module) else {},
             attributes,
-            [_ContainerState.of(container) for container in containers],
+            [
+                _ValuesState.of(value) if isinstance(value, Tensor) else _ContainerState.of(value)
+                for value in _reached(attributes.values())
+                if type(value) in _CONTAINERS
+                or (isinstance(value, Tensor) and id(value) not in own and _has_values(value))
+            ],
         )
 
     def restore(self) -> None:
         attributes = vars(self.module)
         attributes.clear()
         attributes.update(self.attributes)
-        for container in self.containers:
-            container.restore()
+        for entry in self.entries:
+            entry.restore()
         self.module.__class__ = self.kind  # parametrizing changes it, and so do lazy modules
         if self.properties:
             for name in _properties(self.kind):
                 delattr(self.kind, name)
             for name, value in self.properties.items():
                 setattr(self.kind, name, value)
+
+
+def _reached(values: Iterable[Any]) -> Iterator[Any]:
+    """Every container, tensor and module among values, also inside containers, each once."""
+    waiting, seen = list(values), set[int]()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or not isinstance(value, (*_CONTAINERS, tuple, Tensor, nn.Module)):
+            continue
+        seen.add(id(value))
+        yield value
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif not isinstance(value, Tensor | nn.Module):
+            waiting += value
+
+
+def _own_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Those that are kept as parameters and buffers."""
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _has_values(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and not tensor.is_meta
 
 
 def _properties(kind: type) -> dict[str, property]:
@@ -116,7 +163,7 @@ class _ParameterState:
     hooks: dict[str, _ContainerState | None]
 
     @classmethod
-    def of(cls, parameter: Tensor) -> "_ParameterState":
+    def of(cls, parameter: Tensor, *, values: bool) -> "_ParameterState":
         gradient = parameter.grad
         tables = {
             name: getattr(parameter, name)
@@ -124,7 +171,7 @@ class _ParameterState:
         }
         return cls(
             parameter,
-            _TensorState.of(parameter, values=False),
+            _TensorState.of(parameter, values=values),
             parameter.requires_grad,
             None if gradient is None else _TensorState.of(gradient, values=True),
             {
@@ -150,25 +197,49 @@ class _ParameterState:
                 hooks.restore()
 
 
-def _restores(model: nn.Module) -> Iterator[tuple[str, Callable[[], None]]]:
+def _restores(model: nn.Module, *, values: bool) -> list[tuple[str, Callable[[], None]]]:
     """What is kept of `model`, by name, each with the way to put it back."""
-    for path, module in model.named_modules():
-        yield f"module {path!r}", _ModuleState.of(module).restore
-    for name, buffer in model.named_buffers():
-        yield f"buffer {name!r}", _TensorState.of(buffer, values=True).restore
-    for name, parameter in model.named_parameters():
-        yield f"parameter {name!r}", _ParameterState.of(parameter).restore
+    restores: list[tuple[str, Callable[[], None]]] = []
+    for root in _with_hidden(model):
+        for path, module in root.named_modules():
+            restores.append((f"module {path!r}", _ModuleState.of(module).restore))
+        for name, buffer in root.named_buffers():
+            restores.append((f"buffer {name!r}", _TensorState.of(buffer, values=True).restore))
+        for name, parameter in root.named_parameters():
+            state = _ParameterState.of(parameter, values=values)
+            restores.append((f"parameter {name!r}", state.restore))
+    return restores
 
 
-def _failures(restores: Iterable[tuple[str, Callable[[], None]]]) -> list[Exception]:
-    """Put everything back that can be, and return why the rest could not."""
-    failures = []
-    for name, restore in restores:
+def _with_hidden(model: nn.Module) -> list[nn.Module]:
+    """A model, and the modules that its attributes hold in lists, where torch does not see them."""
+    roots, known = [model], {id(module) for module in model.modules()}
+    for root in roots:  # which grows
+        for module in root.modules():
+            for value in _reached(vars(module).values()):
+                if isinstance(value, nn.Module) and id(value) not in known:
+                    known |= {id(inner) for inner in value.modules()}
+                    roots.append(value)
+    return roots
+
+
+def _failures(restores: list[tuple[str, Callable[[], None]]]) -> list[Exception]:
+    """Put everything back that can be, and return why the rest could not.
+
+    An interrupt (Ctrl-C) waits until that is done.
+    """
+    failures, interrupt, waiting = [], None, list(restores)
+    for name, restore in waiting:
         try:
             restore()
         except Exception as failure:  # noqa: BLE001 - one that fails must not keep the others
             failure.add_note(f"{name} could not be put back as it was")
             failures.append(failure)
+        except BaseException as stop:  # noqa: BLE001 - raised below
+            interrupt = stop
+            waiting.append((name, restore))
+    if interrupt is not None:
+        raise interrupt
     return failures
 
 
@@ -195,18 +266,25 @@ def modes_preserved(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module, *, values: bool = False) -> Iterator[None]:
     """Whatever the block does to `model`, afterwards it is as it was, also when the block raises.
 
     Kept per module: its class and every attribute (modes, settings, hooks, which parameters,
-    buffers and submodules it has), with what dictionaries, lists and sets among them hold. Kept per
-    buffer: the tensor object, dtype, shape, device and values. Kept per parameter: the same but for
-    the values, ``requires_grad``, hooks and the gradient. Kept besides: the random state of the CPU
-    and of every CUDA device that the model is on. Autograd graphs from before stay usable.
+    buffers and submodules it has), with what dictionaries, lists and sets among them hold, tensors
+    and modules that are not registered among them. Kept per buffer: the tensor object, dtype,
+    shape, device and values. Kept per parameter: the same but for the values, ``requires_grad``,
+    hooks and the gradient. Kept besides: the random states of Python, of NumPy, of torch on the CPU
+    and on every CUDA device that the model is on, and of generators that are attributes. Autograd
+    graphs from before stay usable.
 
     Not kept are values written *in place* into the memory of a parameter (an optimizer's step,
-    ``weight.mul_(2)``), which no measurement has a reason to do and which would cost a copy of the
-    model; and what objects in other attributes hold, tensors among them.
+    ``weight.mul_(2)``) unless `values` says so, since that costs a copy of the model; and what
+    objects of other kinds in attributes hold.
+
+    Args:
+        model: any.
+        values: whether to keep what parameters hold: for blocks that run code of the user's, which
+            may merge an adapter into the weights in `eval()`, or clip them in its forward.
 
     Raises:
         ExceptionGroup: Something could not be put back; all the rest was. An exception of the
@@ -220,11 +298,15 @@ def preserved(model: nn.Module) -> Iterator[None]:
         >>> norm.training, norm.weight.dtype, int(norm.num_batches_tracked)
         (True, torch.float32, 0)
     """
-    restores = list(_restores(model))
+    restores = _restores(model, values=values)
     tensors = [*model.parameters(), *model.buffers()]
     devices = {tensor.device.index for tensor in tensors if tensor.device.type == "cuda"}
     # A scripted module keeps its mode out of Python's sight: put modes back by assignment too.
-    with modes_preserved(model), torch.random.fork_rng(devices=sorted(devices)):
+    with (
+        modes_preserved(model),
+        random_states_kept(*model.modules()),
+        torch.random.fork_rng(devices=sorted(devices)),
+    ):
         try:
             yield
         except BaseException as error:
@@ -253,7 +335,7 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
         ...     print(norm.momentum)
         0.5
     """
-    restores = list(_restores(model))
+    restores = _restores(model, values=False)
     try:
         yield
     except BaseException as error:
