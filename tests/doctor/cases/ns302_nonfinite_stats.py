@@ -31,13 +31,44 @@ def good_one_batch() -> Diagnosis:
 def bad_negative_variance() -> Diagnosis:
     model = small()
     model[1].running_var.copy_(model[1].running_mean - 1)
-    return check(model)
+    diagnosis = check(model)
+    finding = diagnosis.of("NS302")[0]
+    assert finding.message.startswith("Of 8 channels, 8 running variances are negative; ")
+    assert finding.evidence["bad variances"] == 0
+    return diagnosis
 
 
 def good_negative_variance() -> Diagnosis:
     model = small()
     model[1].running_var.copy_(model[1].running_mean.abs() + 1)
     return check(model)
+
+
+def deep(value: float) -> nn.Sequential:
+    """Three batch norms, of which two have a number like that; the second is reached first."""
+
+    class Backwards(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self[0](self[1](self[2](x)))
+
+    model = Backwards(*(nn.BatchNorm1d(4) for _ in range(3)))
+    for norm in (model[0], model[2]):
+        norm.running_mean[1] = value
+    return model
+
+
+def bad_many_layers_one_finding() -> Diagnosis:
+    diagnosis = check(deep(torch.nan), [rows()])
+    (finding,) = diagnosis.of("NS302")
+    assert finding.module == "2"  # is called first
+    assert "(and 1 more layer)" in finding.message
+    assert finding.evidence["layers"] == finding.evidence["bad means"] == 2
+    assert check(deep(torch.nan)).of("NS302")[0].module == "0"  # defined first
+    return diagnosis
+
+
+def good_many_layers_one_finding() -> Diagnosis:
+    return check(deep(0.5), [rows()])
 
 
 def silent_large_but_finite() -> Diagnosis:
