@@ -110,6 +110,7 @@ def background() -> Tensor:
 NO_PADDING = {
     "noise": noise(8, 3, 16),
     "rows": noise(32, 4),
+    "one row of features": noise(1, 4),
     "one length": sequences([7, 7, 7], 12),
     "one row": sequences([7], 12),
     "black borders": bordered(2, 2),

@@ -53,8 +53,8 @@ def padding_of(x: Tensor) -> Padding | None:
         >>> padding_of(x).share, padding_of(x).without.count
         (0.15, 17)
     """
-    columns = _columns(x)
-    if columns is None or len(columns) < 2 or columns.shape[2] < _SHORTEST:
+    columns = _columns(x) if len(x) > 1 else None
+    if columns is None or columns.shape[2] < _SHORTEST:
         return None
     mask = _padded(columns)
     if mask is None:
