@@ -145,7 +145,7 @@ def _freeze(module: nn.Module, *, parameters: bool) -> str:
             own[name].requires_grad = False
         learned += learning
         if learning:
-            done.append(f"{' and '.join(learning)} no longer learn")
+            done.append(" and ".join(learning) + " no longer learn" + "s" * (len(learning) == 1))
     if done:
         vars(module)["train"] = StaysInEval(module, learned)
         module.eval()
