@@ -25,7 +25,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, _WRAPPERS):
             model = model.module
-        elif isinstance(inside := model._modules.get("_orig_mod"), nn.Module):  # noqa: SLF001
+        elif isinstance(inside := getattr(model, "_orig_mod", None), nn.Module):
             model = inside
         else:
             return model

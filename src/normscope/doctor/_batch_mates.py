@@ -5,6 +5,7 @@ import math
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -12,31 +13,33 @@ from normscope.doctor._observation import Observation, Passed
 
 
 def dependence_on_batch_mates(seen: Observation) -> float | None:
-    """How far answers move, in eval mode, when the second half of a batch is left out.
+    """How far answers move, in eval mode, when other rows make up the second half of a batch.
 
-    The root mean square over the rows of the first half, in deviations of the answers. It takes one
-    spare batch. None if there is none with four rows, the model takes no half of it, or it has no
-    answer for each row.
+    The first half takes the place of the second, so that shapes stay. The root mean square over the
+    rows of the first half, in deviations of the answers. It takes one spare batch. None if there is
+    none with four rows, the model does not take it, or it has no answer for each row.
     """
     batch = seen.spare()
     if batch is None or batch.rows < 4 or batch.running is None:
         return None
     half = batch.rows // 2
     try:
-        alone = seen.again(_first_rows(batch, half), nullcontext())
-    except Exception:  # noqa: BLE001 - a model need not take half a batch
+        changed = seen.again(_first_half_twice(batch), nullcontext())
+    except Exception:  # noqa: BLE001 - a model need not take rows in another order
         return None
-    whole, part = batch.running.output, None if alone is None else alone.output
-    if whole is None or part is None or len(whole) != batch.rows or len(part) != half:
+    whole, part = batch.running.output, None if changed is None else changed.output
+    if whole is None or part is None or len(whole) != batch.rows or len(part) != batch.rows:
         return None
     deviation = float(whole.std(dim=0, correction=0).square().mean().sqrt())
-    moved = float((part - whole[:half]).square().mean().sqrt())
+    moved = float((part - whole)[:half].square().mean().sqrt())
     return moved / deviation if deviation > 0 and math.isfinite(moved) else None
 
 
-def _first_rows(batch: Passed, rows: int) -> Passed:
-    def cut(value: Any) -> Any:
-        whole = isinstance(value, Tensor) and value.ndim and len(value) == batch.rows
-        return value[:rows] if whole else value
+def _first_half_twice(batch: Passed) -> Passed:
+    order = torch.arange(batch.rows) % (batch.rows // 2)
 
-    return dataclasses.replace(batch, values=pytree.tree_map(cut, batch.values), rows=rows)
+    def reordered(value: Any) -> Any:
+        whole = isinstance(value, Tensor) and value.ndim and len(value) == batch.rows
+        return value[order.to(value.device)] if whole else value
+
+    return dataclasses.replace(batch, values=pytree.tree_map(reordered, batch.values))

@@ -53,6 +53,8 @@ def noting_functional_calls(
 
     handles = []
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # which takes no hooks
         if isinstance(module, _NormBase) or hasattr(module, "running_mean"):
             handles += [
                 module.register_forward_pre_hook(enter),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -94,21 +95,24 @@ def sight_of(norm: nn.Module, x: Tensor, batch: int) -> Sight:
 @contextmanager
 def looking(modules: Mapping[str, nn.Module], sights: Sights, batch: int) -> Iterator[None]:
     """Inside the block, note what every norm layer among the modules is given."""
-    outputs: dict[int, tuple[str, Tensor]] = {}
+    outputs: dict[int, tuple[str, ReferenceType[Tensor]]] = {}
 
     def before(path: str, norm: nn.Module, x: Tensor) -> None:
         sights.of.setdefault(path, []).append(sight_of(norm, x, batch))
-        if (made := outputs.get(id(x))) is not None:
+        made = outputs.get(id(x))
+        if made is not None and made[1]() is x:  # identities are given out again
             sights.produced.setdefault(path, made[0])
 
     def after(path: str, output: Any) -> None:
         if isinstance(output, tuple) and output:
             output = output[0]  # a recurrent layer gives its states as well
-        if isinstance(output, Tensor):  # held, so that no other tensor gets its identity
-            outputs[id(output)] = path, output
+        if isinstance(output, Tensor):
+            outputs[id(output)] = path, ref(output)
 
     handles = []
     for path, module in modules.items():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # which takes no hooks
         if isinstance(module, NORM_CLASSES):
             handles.append(
                 module.register_forward_pre_hook(

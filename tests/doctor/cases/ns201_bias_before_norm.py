@@ -85,6 +85,15 @@ def good_one_channel_per_group() -> Diagnosis:
     return check(nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)))
 
 
+def bad_with_data() -> Diagnosis:
+    """In training mode when it was handed over, whatever the check does with it."""
+    return check(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)), [rows()])
+
+
+def good_with_data() -> Diagnosis:
+    return check(nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)), [rows()])
+
+
 def silent_frozen() -> Diagnosis:
     """In eval mode the running mean is subtracted, and the bias stays."""
     model = double_convolution(bias=True)

@@ -8,7 +8,7 @@ from normscope.records import Diagnosis
 from tests.doctor.networks import rows, small
 
 DATA = [rows(32, seed=seed) for seed in range(4)]
-MOVED = "change without half the batch, in deviations"
+MOVED = "change by other rows in the batch, in deviations"
 
 
 class Listed(nn.Module):
@@ -16,6 +16,7 @@ class Listed(nn.Module):
 
     def __init__(self, kind: type[list[nn.Module]] | type[nn.ModuleList]) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
         self.norms = kind([nn.BatchNorm1d(4), nn.BatchNorm1d(4)])
 
@@ -30,6 +31,7 @@ class Built(nn.Module):
 
     def __init__(self, *, inside: bool) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.layer = nn.Linear(4, 4)
         self.norm = None if inside else nn.BatchNorm1d(4)
 

@@ -51,7 +51,7 @@ from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from normscope.anatomy import CallGraph, RunningNorm
+from normscope.anatomy import CallGraph
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
 from normscope.doctor._ways import ACTIVATIONS, LINEAR, called, joined, listed, takers
@@ -65,7 +65,9 @@ def find(case: Case) -> Iterator[Found]:
         for path, linear, users in _maps(graph):
             bias: object = linear.bias
             if isinstance(bias, Tensor):
-                if not is_lazy(bias) and all(_subtracts(case, graph, u, linear) for u in users):
+                if not is_lazy(bias) and all(
+                    _subtracts(case, graph, prefix, user, linear) for user in users
+                ):
                     useless[joined(prefix, path)] = bias.numel()
             elif case.norms and all(called(graph, user) in ACTIVATIONS for user in users):
                 missing.append(joined(prefix, path))
@@ -114,25 +116,23 @@ def _maps(graph: CallGraph) -> Iterator[tuple[str, nn.Module, list[Node]]]:
             yield graph.paths[linear], linear, users
 
 
-def _subtracts(case: Case, graph: CallGraph, node: Node, linear: nn.Module) -> bool:
+def _subtracts(case: Case, graph: CallGraph, prefix: str, node: Node, linear: nn.Module) -> bool:
     """Whether a node is a norm that subtracts the mean of each of these channels."""
     norm = graph.modules.get(node)
+    path = "" if norm is None else joined(prefix, graph.paths[norm])
     plain = isinstance(linear, nn.Linear)
     channels = linear.out_features if plain else linear.out_channels
-    if plain and case.has_data and _has_positions(case, norm):
+    if plain and _has_positions(case, path):
         return False  # the channels of a linear map are last, those of the norm are axis 1
     if isinstance(norm, nn.GroupNorm):
         return norm.num_groups == norm.num_channels == channels
-    if isinstance(norm, _NormBase):
-        return RunningNorm("", norm).uses_batch_statistics and norm.num_features == channels
+    if isinstance(norm, _NormBase) and norm.num_features == channels:
+        stored = norm.running_mean is not None
+        return not stored or case.training.get(path, norm.training)
     return False
 
 
-def _has_positions(case: Case, norm: nn.Module | None) -> bool:
+def _has_positions(case: Case, path: str) -> bool:
     """Whether data showed that a norm's input has more axes than two."""
-    return any(
-        len(sight.shape) > 2
-        for path, module in case.model.named_modules()
-        if module is norm
-        for sight in case.observation.eval_sights.of.get(path, [])
-    )
+    sights = case.observation.eval_sights.of.get(path, []) if case.has_data else []
+    return any(len(sight.shape) > 2 for sight in sights)

@@ -75,7 +75,7 @@ def find(case: Case) -> Iterator[Found]:
     if by_batch:
         evidence["calls with batch statistics in eval mode"] = len(by_batch)
         if (moved := dependence_on_batch_mates(case.observation)) is not None:
-            evidence["change without half the batch, in deviations"] = moved
+            evidence["change by other rows in the batch, in deviations"] = moved
     if held:
         called = any(call.module for call in calls) or _calls_strangers(case)
         yield _held(held, evidence, called=called)
@@ -137,12 +137,12 @@ def _built(by_batch: Sequence[FunctionalCall], evidence: dict[str, int | float])
 
 
 def _cost(evidence: dict[str, int | float]) -> str:
-    moved = evidence.get("change without half the batch, in deviations")
+    moved = evidence.get("change by other rows in the batch, in deviations")
     if moved is None:
         return ""
     return (
-        f" In eval mode answers move by {moved:.2g} of their deviation when half of the batch is "
-        "left out."
+        f" In eval mode answers move by {moved:.2g} of their deviation when half of the batch are "
+        "other rows."
     )
 
 
