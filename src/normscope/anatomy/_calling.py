@@ -1,8 +1,8 @@
 """Calling any model with whatever its loader gives."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -88,15 +88,40 @@ def batches_of(loader: Iterable[Any]) -> Iterable[Any]:
     Raises:
         InputError: if there are none, or `loader` is a tensor or an array.
     """
-    if isinstance(loader, Tensor | np.ndarray):
-        msg = "The loader is an array; pass an iterable of batches, such as [batch]."
-        raise InputError(msg)
+    _refuse_array(loader)
     if iter(loader) is loader:
         loader = list(loader)
-    if next(iter(loader), _NOTHING) is _NOTHING:
-        msg = "The loader has no batches."
-        raise InputError(msg)
+    for _ in first_batches(loader, 1):
+        pass
     return loader
 
 
-_NOTHING = object()
+def first_batches(loader: Iterable[Any], count: int) -> Iterator[Any]:
+    """The first batches of a loader, or all that it has; no more is asked of it.
+
+    Raises:
+        InputError: if there are none, or `loader` is a tensor or an array.
+
+    Example:
+        >>> list(first_batches(range(100), 3))
+        [0, 1, 2]
+    """
+    _refuse_array(loader)
+    empty = True
+    for batch in islice(loader, count):
+        empty = False
+        yield batch
+    if empty:
+        msg = "The loader has no batches."
+        raise InputError(msg)
+
+
+def _refuse_array(loader: object) -> None:
+    """A loader that is one batch, or its rows.
+
+    Raises:
+        InputError: always, for such a loader.
+    """
+    if isinstance(loader, Tensor | np.ndarray):
+        msg = "The loader is an array; pass an iterable of batches, such as [batch]."
+        raise InputError(msg)

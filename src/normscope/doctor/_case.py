@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError
-from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms
+from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms, unwrapped
 from normscope.doctor._ways import graphs_of_parts
 from normscope.records import Evidence
 
@@ -30,13 +30,15 @@ class Case:
     """A model, and what is known of it.
 
     Args:
-        model: any; nobody changes it.
+        model: any, perhaps with something wrapped around it; nobody changes it.
         observe: looks at the model at work on its data; absent where there are none.
         loader: where the data come from: for its settings, not to be gone through.
         optimizer: of its training, if there is one.
         log: what was seen of a training loop, if anybody watched one.
 
     Attributes:
+        model: without what is wrapped around it.
+        wrapper: what was handed over: the same, or a `DistributedDataParallel` around it.
         training: whether a module was in training mode when the check began, by its path; to
             look at the model at work puts it into eval mode.
         replicas: over how many devices a `DataParallel` splits every batch; to look at the model
@@ -52,12 +54,14 @@ class Case:
         optimizer: Optimizer | None = None,
         log: "LoopLog | None" = None,
     ) -> None:
-        self.model = model
+        self.wrapper = model
+        self.model = unwrapped(model)
         self.loader = loader
         self.training: dict[str, bool] = {
-            path: module.training for path, module in model.named_modules()
+            path: module.training for path, module in self.model.named_modules()
         }
-        self.replicas = len(model.device_ids) or 1 if isinstance(model, nn.DataParallel) else 1
+        splits = [m.device_ids for m in model.modules() if isinstance(m, nn.DataParallel)]
+        self.replicas = max([1, *map(len, splits)])
         self._observe = observe
         self._optimizer = optimizer
         self._log = log
@@ -87,7 +91,7 @@ class Case:
     @cached_property
     def _graph(self) -> CallGraph | InputError:
         try:
-            with preserved(self.model):
+            with preserved(self.model, values=True):
                 return CallGraph.of(self.model)
         except InputError as error:
             return error
@@ -109,7 +113,7 @@ class Case:
     def _parts(self) -> dict[str, CallGraph]:
         if isinstance(self._graph, CallGraph):
             return {"": self._graph}
-        with preserved(self.model):
+        with preserved(self.model, values=True):
             return graphs_of_parts(self.model)
 
     @property

@@ -1,7 +1,6 @@
 """`check`: what is wrong with a model's normalization?"""
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any
 
@@ -9,10 +8,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError
-from normscope.anatomy import Forward, batches_of, call
+from normscope.anatomy import Forward, call
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
-from normscope.doctor._observation import Observation, observed
+from normscope.doctor._observation import Observation, observed, untouched
 from normscope.records import Diagnosis
 
 MOST_BATCHES = 64
@@ -34,10 +33,13 @@ def check(
     and at most once more. With an optimizer its parameter groups are looked at.
 
     Afterwards, and if anything raises on the way, parameters, buffers, modes, hooks, gradients and
-    random states are what they were. A loader that can be gone through only once is used up.
+    random states are what they were; with a loader that takes a copy of the parameters. No other
+    rank is waited for: one may check alone. A loader that can be gone through only once has lost
+    the batches that were looked at.
 
     Args:
-        model: any.
+        model: any. What is wrapped around it (`torch.compile`, `DistributedDataParallel`) is left
+            out, also in the paths of modules.
         loader: batches, best of the training data and made as in training. Of tuples the second
             part, and of mappings the entry ``labels`` or ``targets``, says what is right.
         optimizer: of the training.
@@ -65,14 +67,12 @@ def check(
     if most_batches < 1:
         msg = f"most_batches is {most_batches}; look at one batch or more"
         raise InputError(msg)
-    with ExitStack() as stack:
 
-        def observe(case: Case) -> Observation:
-            assert loader is not None
-            return stack.enter_context(
-                observed(case.model, batches_of(loader), forward or call, most_batches)
-            )
+    def observe(case: Case) -> Observation:
+        assert loader is not None
+        return observed(case.model, loader, forward or call, most_batches)
 
+    with untouched(model, loader):
         case = Case(
             model,
             observe=observe if loader is not None else None,

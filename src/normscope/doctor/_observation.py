@@ -1,25 +1,30 @@
 """A model at work on its data, in at most three passes per batch."""
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from normscope._errors import NormscopeError, OwnModelError
+from normscope._errors import InputError, NormscopeError, OwnModelError
 from normscope._factories import told
-from normscope.anatomy import Forward, batch_norm_layers, normalizing_by_batch, plainly, preserved
+from normscope.anatomy import (
+    Forward,
+    batch_norm_layers,
+    first_batches,
+    normalizing_by_batch,
+    plainly,
+    preserved,
+    random_states_kept,
+)
 from normscope.doctor._functional_calls import FunctionalCall, noting_functional_calls
 from normscope.doctor._scores import Outcome, classes_of, outcome_of
 from normscope.doctor._sights import Sights, looking
-from normscope.doctor._unregistered import unregistered_modules
 
 _KEPT_BYTES = 256 * 2**20
 """Batches are kept for the third pass as long as they are not larger than this."""
@@ -53,6 +58,7 @@ class Observation:
 
     Attributes:
         model: which is back as it was when the check ends, and in eval mode until then.
+        forward: how it is called.
         norms: its batch norms by their paths.
         batches: those that went through it, in order.
         complete: whether these are all that the loader has.
@@ -120,7 +126,7 @@ class Observation:
             classes_of(values),
             None if running is None else outcome_of(running[0], values),
             None if by_batch is None else outcome_of(by_batch[0], values),
-            values if keep else None,
+            _copied(values) if keep else None,  # some loaders fill one tensor again and again
         )
         self.batches.append(passed)
         if keep and passed.by_batch is not None:
@@ -142,8 +148,8 @@ class Observation:
         """
         modules = dict(self.model.named_modules())
         try:
-            with mode, looking(modules, sights, number):
-                return (self.forward(self.model, values),)
+            with torch.no_grad(), mode, looking(modules, sights, number):
+                return (self.forward(self.model, _copied(values)),)
         except NormscopeError as problem:
             if self._fewest_values(number) == 1:
                 self.too_few[number] = str(problem)
@@ -161,46 +167,54 @@ class Observation:
             raise OwnModelError(msg) from problem
 
 
-@contextmanager
 def observed(
     model: nn.Module, loader: Iterable[Any], forward: Forward, most_batches: int
-) -> Iterator[Observation]:
-    """Let the first batches of a loader through a model.
+) -> Observation:
+    """Let the first batches of a loader through a model, which is in eval mode afterwards.
 
-    Inside the block the model is in eval mode and may be used; afterwards it is as it was.
+    For use inside `untouched`.
+
+    Raises:
+        InputError: if the loader is empty or an array, or the model has no numbers.
+        OwnModelError: if the model raises.
     """
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        msg = (
+            f"{type(model).__name__} is on the meta device, where there are no numbers: move it to "
+            "another (model.to_empty, load_state_dict), or check it without a loader."
+        )
+        raise InputError(msg)
     observation = Observation(model, forward, batch_norm_layers(model))
-    with _untouched(model, loader), torch.no_grad():
-        _to_eval(model)
-        room, iterator = _KEPT_BYTES, iter(loader)
-        for number, values in enumerate(islice(iterator, most_batches)):
-            room -= _bytes(values)
-            observation.add(number, values, keep=room > 0)
-        observation.complete = len(observation.batches) < most_batches
-        yield observation
+    _to_eval(model)
+    room = _KEPT_BYTES
+    for number, values in enumerate(first_batches(loader, most_batches)):
+        room -= _bytes(values)
+        observation.add(number, values, keep=room > 0)
+    observation.complete = len(observation.batches) < most_batches
+    return observation
 
 
 @contextmanager
-def _untouched(model: nn.Module, loader: Any) -> Iterator[None]:
-    """The model is as it was afterwards, and so are the random states that a loader draws from."""
-    generators = [
-        generator
-        for generator in (getattr(loader, "generator", None), _of_sampler(loader))
-        if isinstance(generator, torch.Generator)
-    ]
-    states = [generator.get_state() for generator in generators]
-    python, numpy = random.getstate(), np.random.get_state()
-    with ExitStack() as stack:
-        for module in [model, *(hidden.module for hidden in unregistered_modules(model))]:
-            stack.enter_context(preserved(module))
-        stack.enter_context(plainly(model))
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-            for generator, state in zip(generators, states, strict=True):
-                generator.set_state(state)
+def untouched(model: nn.Module, loader: object = None) -> Iterator[None]:
+    """Whatever a check does inside the block, afterwards nobody can tell that it was there.
+
+    With a loader the parameters' values are kept too, and the random states that it draws from.
+
+    Args:
+        model: with everything that is wrapped around it.
+        loader: a `DataLoader`, any other iterable, or nothing.
+    """
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    inner = getattr(batch_sampler, "sampler", None)
+    parts = (getattr(loader, name, None) for name in ("sampler", "dataset"))
+    with (
+        random_states_kept(loader, batch_sampler, inner, *parts),
+        preserved(model, values=loader is not None),
+        torch.inference_mode(mode=False),
+        torch.no_grad(),
+        plainly(model),
+    ):
+        yield
 
 
 def _to_eval(model: nn.Module) -> None:
@@ -211,8 +225,11 @@ def _to_eval(model: nn.Module) -> None:
         nn.Module.train(model, mode=False)
 
 
-def _of_sampler(loader: Any) -> object:
-    return getattr(getattr(loader, "sampler", None), "generator", None)
+def _copied(values: Any) -> Any:
+    """A batch whose tensors can be written: some models do."""
+    return pytree.tree_map_only(
+        Tensor, lambda x: x.detach().clone().requires_grad_(x.requires_grad), values
+    )
 
 
 def _rows(values: Any) -> int:
