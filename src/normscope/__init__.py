@@ -43,8 +43,15 @@ if TYPE_CHECKING:
     from normscope.studies import compare as compare
     from normscope.studies import inspect_run as inspect
     from normscope.studies import train_many as train_many
+    from normscope.surgery import copy_buffers as copy_buffers
+    from normscope.surgery import exempt_norms as exempt_norms
     from normscope.surgery import fold as fold
+    from normscope.surgery import freeze as freeze
+    from normscope.surgery import parameter_groups as parameter_groups
     from normscope.surgery import recalibrate as recalibrate
+    from normscope.surgery import remove_bias_before_norm as remove_bias_before_norm
+    from normscope.surgery import set_momentum as set_momentum
+    from normscope.surgery import unfreeze as unfreeze
     from normscope.training import load as load
     from normscope.training import predict_run as predict
     from normscope.training import resume as resume
@@ -64,15 +71,22 @@ _HOMES = {
     "Study": ("normscope.records", "Study"),
     "check": ("normscope.doctor", "check"),
     "compare": ("normscope.studies", "compare"),
+    "copy_buffers": ("normscope.surgery", "copy_buffers"),
+    "exempt_norms": ("normscope.surgery", "exempt_norms"),
     "fold": ("normscope.surgery", "fold"),
+    "freeze": ("normscope.surgery", "freeze"),
     "inspect": ("normscope.studies", "inspect_run"),
     "load": ("normscope.training", "load"),
+    "parameter_groups": ("normscope.surgery", "parameter_groups"),
     "predict": ("normscope.training", "predict_run"),
     "recalibrate": ("normscope.surgery", "recalibrate"),
+    "remove_bias_before_norm": ("normscope.surgery", "remove_bias_before_norm"),
     "resume": ("normscope.training", "resume"),
+    "set_momentum": ("normscope.surgery", "set_momentum"),
     "test": ("normscope.training", "test_run"),
     "train": ("normscope.training", "train"),
     "train_many": ("normscope.studies", "train_many"),
+    "unfreeze": ("normscope.surgery", "unfreeze"),
     "RunsFailedError": ("normscope.studies", "RunsFailedError"),
     "WorkerError": ("normscope.studies", "WorkerError"),
 }
@@ -104,16 +118,23 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "copy_buffers",
+    "exempt_norms",
     "fold",
+    "freeze",
     "inspect",
     "load",
     "load_data",
+    "parameter_groups",
     "predict",
     "recalibrate",
+    "remove_bias_before_norm",
     "resume",
+    "set_momentum",
     "test",
     "train",
     "train_many",
+    "unfreeze",
 ]
 
 
