@@ -1,6 +1,8 @@
 """Layers, causes and costs: what a gap is laid to."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from normscope.anatomy import call
+from normscope.anatomy import Forward, call
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._layer_fit import LayerFit, layer_fits
-from normscope.doctor._observation import Observation, observed
+from normscope.doctor._observation import Observation, observed, untouched
 from normscope.surgery import recalibrate
 from tests.doctor.cases import ns401_train_eval_gap as cases
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
@@ -52,14 +54,27 @@ def test_the_first_of_several_layers_is_named() -> None:
     assert {"cost of 1", "cost of 4", "cost of 7"} <= finding.evidence.keys()
 
 
+def test_what_recalibration_does_not_cure_is_measured() -> None:
+    (pure,), (never,) = cases.bad_class_pure().of("NS401"), cases.bad_never_collected().of("NS401")
+    assert pure.evidence["left by exact statistics"] > 0.5 * pure.evidence["gap"]
+    assert never.evidence["left by exact statistics"] < 0.1 * never.evidence["gap"]
+
+
 def test_the_factor_of_the_input_is_told() -> None:
     (finding,) = cases.bad_input_scaled().of("NS401")
     assert finding.evidence["scale"] == pytest.approx(255, rel=0.1)
 
 
+@contextmanager
+def observing(model: nn.Module, batches: object, forward: Forward = call) -> Iterator[Observation]:
+    """As `check` does."""
+    with untouched(model, batches):
+        yield observed(model, batches, forward, 64)
+
+
 def seen(model: nn.Module, batches: Batches) -> tuple[Case, list[LayerFit]]:
     """What is measured of one model on its data."""
-    with observed(model, batches, call, 64) as observation:
+    with observing(model, batches) as observation:
         case = Case(model, observe=lambda _: observation)
         return case, layer_fits(observation)
 
@@ -91,7 +106,7 @@ def test_sampling_noise_is_not_taken_for_a_mismatch(seed: int, size: int, count:
     for _ in range(100):
         norm(3 + torch.randn(size, 8, generator=random))
     batches = [3 + torch.randn(size, 8, generator=random) for _ in range(count)]
-    with observed(norm, batches, call, 64) as observation:
+    with observing(norm, batches) as observation:
         (fit,) = layer_fits(observation)
     assert fit.shift < 5 * fit.noise
     assert not fit.is_off or size == 2  # of two rows a running variance is not known to 28 %
@@ -104,7 +119,7 @@ def test_a_shift_beyond_the_noise_is_seen() -> None:
     for _ in range(100):
         norm(torch.randn(16, 8, generator=random))
     batches = [1 + torch.randn(16, 8, generator=random) for _ in range(8)]
-    with observed(norm, batches, call, 64) as observation:
+    with observing(norm, batches) as observation:
         (fit,) = layer_fits(observation)
     assert fit.is_off
     assert fit.shift == pytest.approx(1, abs=0.2)
@@ -131,7 +146,7 @@ class Sequences(nn.Module):
 
 
 def cause(model: nn.Module, batches: Batches) -> str:
-    with observed(model, batches, call, 64) as observation:
+    with observing(model, batches) as observation:
         case = Case(model, observe=lambda _: observation)
         found = attribution_of(case).cause
     assert found is not None
@@ -159,27 +174,28 @@ def test_dropout_before_the_norm_is_told_from_statistics_that_are_stale() -> Non
 def test_swaps_use_no_batch_more_than_once_more() -> None:
     """Three passes per batch, whatever is found."""
     model = cases.without_buffers()
-    passes: dict[int, int] = {}
+    passes: dict[float, int] = {}
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        passes[id(batch)] = passes.get(id(batch), 0) + 1
+        name = float(batch[0].sum())
+        passes[name] = passes.get(name, 0) + 1
         return model(batch[0])
 
     batches = data()
-    with observed(model, batches, forward, 64) as observation:
+    with observing(model, batches, forward) as observation:
         from normscope.doctor._swaps import swaps
 
-        assert len(swaps(observation, layer_fits(observation))) == 3
+        assert len(swaps(observation, layer_fits(observation)).of) == 3
     assert set(passes.values()) <= {2, 3}
     assert sum(passes.values()) > 2 * len(batches)
 
 
 def test_an_observation_has_no_spare_batch_for_a_hundred_layers() -> None:
     model = nn.Sequential(*(nn.BatchNorm1d(4) for _ in range(20)), nn.Linear(4, 3))
-    with observed(model, data(), call, 64) as observation:
+    with observing(model, data()) as observation:
         assert isinstance(observation, Observation)
         from normscope.doctor._swaps import swaps
 
         fits = layer_fits(observation)
         assert len(fits) == 20
-        assert len(swaps(observation, fits)) == len(data())
+        assert len(swaps(observation, fits).of) == len(data()) - 1

@@ -287,7 +287,7 @@ def _changed_since(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]
             "Look at the layers that are not batch norms, and whether these batches are made as "
             "those of the training were.",
         )
-    if isinstance(case.model, AveragedModel):
+    if isinstance(case.wrapper, AveragedModel):
         return Cause(
             AVERAGED,
             "The weights are an average; the statistics are those of one model.",

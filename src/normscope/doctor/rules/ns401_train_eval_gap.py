@@ -7,8 +7,8 @@ by the batch, dropout off. Where the answers in eval mode are worse, by more tha
 draw (three standard errors over rows, and at least one point of accuracy, 5 % of the targets'
 variance, or, where nothing says what is right, half a deviation), it names the first layer
 whose running statistics do not describe its input, in deviations and against the sampling noise of
-such batches; swaps running statistics in one layer at a time, to say what each costs; and tells
-the causes apart.
+such batches; swaps one layer's running statistics at a time into the model with exact ones, to say
+what each costs, and how much of the gap exact statistics would leave; and tells the causes apart.
 
 ## Why it matters
 
@@ -66,7 +66,7 @@ from normscope.doctor._causes import Cause
 from normscope.doctor._gap import Gap
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
-from normscope.doctor._swaps import Swap, swaps
+from normscope.doctor._swaps import Swaps, swaps
 from normscope.records import Evidence, Severity
 
 _TOLD = 3
@@ -96,17 +96,19 @@ def _severity(gap: Gap, *, fresh: bool) -> Severity:
     return "error" if gap.is_broken else "warning"
 
 
-def _message(gap: Gap, off: Sequence[LayerFit], costs: Sequence[Swap], cause: Cause) -> str:
+def _message(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> str:
     parts = [gap.told()]
     if off:
         parts.append(
             f"The first layer whose running statistics do not describe its input is "
             f"{off[0].path!r}: {off[0].told()}."
         )
-    if costs:
-        told = ", ".join(f"{swap.path!r} {_amount(swap.cost, gap)}" for swap in costs[:_TOLD])
-        more = f", {len(costs) - _TOLD} more less" if len(costs) > _TOLD else ""
-        parts.append(f"Alone with its running statistics costs: {told}{more}.")
+    if costs.of:
+        told = ", ".join(f"{swap.path!r} {_amount(swap.cost, gap)}" for swap in costs.of[:_TOLD])
+        more = f", {len(costs.of) - _TOLD} more less" if len(costs.of) > _TOLD else ""
+        parts.append(f"One layer's running statistics alone cost: {told}{more}.")
+    if costs.left is not None:
+        parts.append(f"With exact statistics {_amount(costs.left, gap)} of the gap are left.")
     return " ".join([*parts, f"Cause: {cause.name}. {cause.why}"])
 
 
@@ -118,9 +120,7 @@ def _amount(cost: float, gap: Gap) -> str:
     return f"{cost:.2g} {'of the variance' if gap.measure == 'squared error' else 'deviations'}"
 
 
-def _evidence(
-    gap: Gap, off: Sequence[LayerFit], costs: Sequence[Swap], cause: Cause
-) -> dict[str, Evidence]:
+def _evidence(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> dict[str, Evidence]:
     evidence = gap.evidence() | {"cause": cause.name, "layers that are off": len(off)}
     if off:
         evidence |= {
@@ -128,4 +128,6 @@ def _evidence(
             "spread, logarithm": off[0].spread,
             "noise, deviations": off[0].noise,
         }
-    return evidence | cause.evidence | {f"cost of {swap.path}": swap.cost for swap in costs}
+    if costs.left is not None:
+        evidence["left by exact statistics"] = costs.left
+    return evidence | cause.evidence | {f"cost of {swap.path}": swap.cost for swap in costs.of}
