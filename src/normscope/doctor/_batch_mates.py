@@ -11,14 +11,26 @@ from torch.utils import _pytree as pytree
 
 from normscope.doctor._observation import Observation, Passed
 
+_KNOWN = "dependence on batch mates"
+"""Under which it is kept with the observation."""
+
 
 def dependence_on_batch_mates(seen: Observation) -> float | None:
     """How far answers move, in eval mode, when other rows make up the second half of a batch.
 
     The first half takes the place of the second, so that shapes stay. The root mean square over the
-    rows of the first half, in deviations of the answers. It takes one spare batch. None if there is
-    none with four rows, the model does not take it, or it has no answer for each row.
+    rows of the first half, in deviations of the answers. It takes one spare batch, the first time
+    that a rule asks. None if there is none with four rows, the model does not take it, it has no
+    answer for each row, or two answers to one row differ: then it is random in eval mode.
     """
+    known = vars(seen)
+    if _KNOWN not in known:
+        known[_KNOWN] = _measured(seen)
+    found: float | None = known[_KNOWN]
+    return found
+
+
+def _measured(seen: Observation) -> float | None:
     batch = seen.spare()
     if batch is None or batch.rows < 4 or batch.running is None:
         return None
@@ -32,7 +44,10 @@ def dependence_on_batch_mates(seen: Observation) -> float | None:
         return None
     deviation = float(whole.std(dim=0, correction=0).square().mean().sqrt())
     moved = float((part - whole)[:half].square().mean().sqrt())
-    return moved / deviation if deviation > 0 and math.isfinite(moved) else None
+    random = float((part[half : 2 * half] - part[:half]).square().mean().sqrt())
+    if not deviation > 0 or not math.isfinite(moved) or 2 * random > moved > 0:
+        return None
+    return moved / deviation
 
 
 def _first_half_twice(batch: Passed) -> Passed:

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
 from torch.overrides import TorchFunctionMode
 
+from normscope.anatomy import RunningNorm
+
 
 @dataclass(frozen=True)
 class FunctionalCall:
@@ -41,7 +43,10 @@ class FunctionalCall:
 def noting_functional_calls(
     model: nn.Module, calls: list[FunctionalCall], batch: int
 ) -> Iterator[None]:
-    """Inside the block, note the batch norms that no module of `model` computes."""
+    """Inside the block, note the batch norms that no module of `model` computes.
+
+    And those by the batch of a module that, by its flags, normalizes by running statistics.
+    """
     inside: list[nn.Module] = []
 
     def enter(module: nn.Module, _: Any) -> None:
@@ -90,9 +95,9 @@ class _Interception(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
-        if func is F.batch_norm and not self._inside:
+        if func is F.batch_norm:
             self._note(args, named)
-        elif func is torch.batch_norm and not self._inside:
+        elif func is torch.batch_norm:
             self._note([*args[:1], *args[3:5], *args[1:3], *args[5:]], named)
         return func(*args, **named)
 
@@ -100,12 +105,18 @@ class _Interception(TorchFunctionMode):
         """In the order of `F.batch_norm`: input, mean, variance, weight, bias, training."""
         x = args[0] if args else named.get("input")
         by_batch = args[5] if len(args) > 5 else named.get("training", False)
-        if isinstance(x, Tensor):
+        if isinstance(x, Tensor) and self._is_surprise(by_batch=bool(by_batch)):
             self._calls.append(
                 FunctionalCall(
                     self._batch, self._stranger(), tuple(x.shape), bool(by_batch), *self._place()
                 )
             )
+
+    def _is_surprise(self, *, by_batch: bool) -> bool:
+        """Whether no module computes it, or one whose flags say that it does not use the batch."""
+        if not self._inside:
+            return True
+        return by_batch and not RunningNorm("", self._inside[-1]).uses_batch_statistics
 
     def _stranger(self) -> str:
         """The class of the module that calls, if it is not in the tree."""
