@@ -17,6 +17,8 @@ from normscope._errors import InputError
 
 Function = Callable[..., Any]
 
+_HERE = str(Path(__file__).parent)
+
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -102,7 +104,9 @@ def told(problem: BaseException, function: object = None) -> str:
         'ValueError: no width'
     """
     message = " ".join(str(problem).split())[:300].rstrip(".")
-    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None)
+    file = getattr(sys.modules.get(getattr(function, "__module__", "")), "__file__", None) or ""
+    if file.startswith(_HERE):  # a function of ours that called somebody's
+        file = ""
     passed = traceback.extract_tb(problem.__traceback__) if function else []
     lines = [f for f in passed if f.filename == file] or [f for f in passed if _is_own(f.filename)]
     where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
@@ -112,7 +116,7 @@ def told(problem: BaseException, function: object = None) -> str:
 def _is_own(file: str) -> bool:
     """Whether a file is a user's: neither Normscope's, nor installed, nor Python's."""
     paths = sysconfig.get_paths()
-    installed = (str(Path(__file__).parent), paths["purelib"], paths["platlib"], paths["stdlib"])
+    installed = (_HERE, paths["purelib"], paths["platlib"], paths["stdlib"])
     return Path(file).is_file() and not file.startswith(installed)
 
 

@@ -7,7 +7,17 @@ import typer
 
 from normscope._errors import InputError, NormscopeError, TrainingInterruptedError
 from normscope._version import __version__
-from normscope.cli import _console, compare, predict, report, test, train
+from normscope.cli import (
+    _console,
+    check,
+    compare,
+    fold,
+    predict,
+    recalibrate,
+    report,
+    test,
+    train,
+)
 from normscope.cli._usage import UsageError, usage_told
 
 _WIDE_ENOUGH = 70
@@ -26,6 +36,9 @@ app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
+app.command("check")(check.check)
+app.command("recalibrate")(recalibrate.recalibrate)
+app.command("fold")(fold.fold)
 app.command("report")(report.report)
 
 _INTERRUPTED = 130

@@ -7,8 +7,11 @@ import io
 import os
 import sys
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
+
+WIDEST = 100
+"""Columns beyond which sentences are hard to read."""
 
 
 class _PatientConsole(Console):
@@ -32,6 +35,22 @@ def say(text: str | Text = "", *, style: str | None = None) -> None:
 def say_wrapped(text: str, *, style: str = "") -> None:
     """Print sentences, broken between words where the terminal ends."""
     out.print(Text(text, style=style), soft_wrap=False)
+
+
+def say_block(block: RenderableType) -> None:
+    """Print tables and text, no wider than can be read; to a file, without colours and padding."""
+    if out.is_terminal:
+        out.print(block, width=min(out.width, WIDEST), soft_wrap=False)
+    else:
+        out.print(plain(block))
+
+
+def plain(block: RenderableType) -> str:
+    """Tables and text as lines for a file."""
+    file = io.StringIO()
+    console = Console(file=file, width=WIDEST, markup=False, emoji=False, highlight=False)
+    console.print(block)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def say_error(error: Exception | str) -> None:
