@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from torch import nn
 
 from normscope._errors import InputError
-from normscope.anatomy import RunningNorm, StaysInEval, all_or_nothing, freeze_of, running_norms
+from normscope.anatomy import (
+    RunningNorm,
+    StaysInEval,
+    all_or_nothing,
+    freeze_of,
+    running_norms,
+    unwrapped,
+)
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._choice import chosen
 
@@ -103,11 +110,11 @@ def unfreeze(model: nn.Module, modules: str | Iterable[str] | None = None) -> Re
     if not wanted:
         msg = f"unfreeze: in {type(model).__name__} nothing is frozen by normscope.freeze."
         raise InputError(msg)
-    before = _figures(wanted)
+    before, training = _figures(wanted), unwrapped(model).training
     with all_or_nothing(model):
         for norm in wanted.values():
-            _unfreeze(norm.module, training=model.training)
-        mode = "training" if model.training else "eval"
+            _unfreeze(norm.module, training=training)
+        mode = "training" if training else "eval"
         return Receipt(
             operation="unfreeze",
             changed=tuple(

@@ -18,6 +18,7 @@ from normscope.anatomy import (
     freeze_of,
     plainly,
     preserved,
+    unwrapped,
 )
 from normscope.nn import set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
@@ -150,12 +151,13 @@ class _Statistics:
 def _wanted(model: nn.Module) -> tuple[dict[str, _BatchNorm], dict[str, str]]:
     """The batch norms to recalibrate by their paths, and why the others are not among them."""
     wanted, left = {}, {}
+    training = unwrapped(model).training  # a wrapper starts in training mode, whatever it wraps
     for path, norm in batch_norm_layers(model).items():
         if norm.running_mean is None or norm.running_var is None:
             left[path] = "it has no running statistics"
         elif freeze_of(norm):
             left[path] = "it is frozen, by normscope.freeze"
-        elif model.training and not norm.training:
+        elif training and not norm.training:
             left[path] = "it is frozen: in eval mode inside a model in training mode"
         elif norm.affine and not any(p.requires_grad for p in norm.parameters()):
             left[path] = "it is frozen: its parameters ask for no gradient"

@@ -68,7 +68,7 @@ def find(case: Case) -> Iterator[Found]:
         for path, norm in case.batch_norms.items()
         if norm.mean is not None
         and freeze_of(norm.module) is None
-        and (case.training[path] or not case.training[""])
+        and (case.training[path] or not any(case.training.values()))
     ]
     if moving:
         layers = f"{len(moving)} batch norm{'s' if len(moving) > 1 else ''}"
