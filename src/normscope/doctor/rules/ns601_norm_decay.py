@@ -91,8 +91,8 @@ def find(case: Case) -> Iterator[Found]:
     evidence["largest weight decay"] = max(split.decays)
     if split.is_inconsistent:
         message += (
-            f" {next(iter(split.spared))} and {len(split.spared) - 1} more are in a group made to "
-            "have none: some norm layers may have been forgotten."
+            f" A group made to have none holds {len(split.spared)} others, "
+            f"{next(iter(split.spared))} for one: some norm layers may have been forgotten."
         )
     shrunk = split.shrunk if split.is_inconsistent else None
     if shrunk is not None:
