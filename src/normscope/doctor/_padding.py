@@ -12,6 +12,8 @@ _WIDEST_EDGE = 3
 """A convolution before the layer sees zeros beyond the last position, and makes others of that."""
 _SHORTEST = 4
 """Rows of fewer positions are not looked at."""
+_SAMPLE = 16
+"""Of the numbers of a vector, about so many are compared first."""
 _NEAR = 1e-5
 """Two positions are one value if they differ by less than this share of the largest number."""
 _ELSEWHERE = 0.1
@@ -129,7 +131,9 @@ def _filled_ends(x: Tensor, edge: int) -> Tensor | None:
 
 def _repeats(x: Tensor, at: int, beside: int) -> Tensor:
     """Which rows have one vector at two positions."""
-    return _near(x[:, :, at], x[:, :, beside], dim=1)
+    some = x[:, :: max(1, x.shape[1] // _SAMPLE)]  # mostly these tell that there are none
+    found = _near(some[:, :, at], some[:, :, beside], dim=1)
+    return _near(x[:, :, at], x[:, :, beside], dim=1) if bool(found.any()) else found
 
 
 def _last_run(marks: Tensor) -> Tensor:
