@@ -65,7 +65,9 @@ class RunningNorm:
     def batches_tracked(self) -> int | None:
         """How many batches moved the statistics; None where nobody counts."""
         count = _readable(getattr(self.module, "num_batches_tracked", None))
-        return None if count is None or count.numel() != 1 else int(count)
+        if count is None or count.numel() != 1 or not bool(count.isfinite()):
+            return None
+        return int(count)
 
     @property
     def uses_batch_statistics(self) -> bool:
