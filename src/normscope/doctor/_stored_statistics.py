@@ -45,8 +45,8 @@ class Stored:
     @property
     def is_sound(self) -> bool:
         """Whether all numbers are finite and no variance is below zero."""
-        numbers = (self.mean, self.variance, self.gamma, self.beta)
-        return all(bool(each.isfinite().all()) for each in numbers) and not bool(
+        values = (self.mean, self.variance, self.gamma, self.beta)
+        return all(bool(each.isfinite().all()) for each in values) and not bool(
             (self.variance < 0).any()
         )
 
@@ -64,9 +64,9 @@ def stored(norm: RunningNorm) -> Stored | None:
         return None
     if norm.mean is None or norm.variance is None:
         return None
-    mean, variance = _flat(norm.mean), _flat(norm.variance)
-    gamma = torch.ones_like(mean) if norm.gamma is None else _flat(norm.gamma)
-    beta = torch.zeros_like(mean) if norm.beta is None else _flat(norm.beta)
+    mean, variance = numbers(norm.mean), numbers(norm.variance)
+    gamma = torch.ones_like(mean) if norm.gamma is None else numbers(norm.gamma)
+    beta = torch.zeros_like(mean) if norm.beta is None else numbers(norm.beta)
     sizes = {each.numel() for each in (mean, variance, gamma, beta)}
     if len(sizes) != 1 or 0 in sizes:
         return None
@@ -85,10 +85,15 @@ def collects(norm: RunningNorm) -> bool:
     return isinstance(module, _NormBase) and module.track_running_stats and norm.mean is not None
 
 
-def is_trained(norm: RunningNorm) -> bool:
-    """Whether the layer is in training mode, or parameters of its own are to be trained."""
+def was_training(case: Case, norm: RunningNorm) -> bool:
+    """Whether the layer was in training mode when the check began."""
+    return case.training.get(norm.path, norm.module.training)
+
+
+def is_trained(case: Case, norm: RunningNorm) -> bool:
+    """Whether the layer was in training mode, or parameters of its own are to be trained."""
     own = norm.module.parameters(recurse=False)
-    return norm.module.training or any(parameter.requires_grad for parameter in own)
+    return was_training(case, norm) or any(parameter.requires_grad for parameter in own)
 
 
 def given(case: Case, path: str) -> list[Moments]:
@@ -117,5 +122,6 @@ def and_more(paths: Sequence[str]) -> str:
     return f" (and {others} more layer{'s' * (others > 1)})" if others else ""
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def numbers(tensor: Tensor) -> Tensor:
+    """In one row, in float64 on the CPU, whatever real format they are in."""
     return tensor.cpu().double().flatten()

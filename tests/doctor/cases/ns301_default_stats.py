@@ -92,6 +92,16 @@ def silent_new_with_random_gammas() -> Diagnosis:
     return diagnosis
 
 
+def silent_new_with_everything_random() -> Diagnosis:
+    """As RepVGG is built: gamma and beta are drawn, and the head's biases are 0."""
+    model = small()
+    nn.init.normal_(model[1].weight, 0.1, 0.1)
+    nn.init.normal_(model[1].bias, 0, 0.1)
+    assert severity(check(model)) == "warning"
+    nn.init.zeros_(model[3].bias)
+    return check(model)
+
+
 def silent_new_head() -> Diagnosis:
     diagnosis = check(nn.Sequential(learned(), nn.BatchNorm1d(3, affine=False)))
     assert severity(diagnosis) == "info"

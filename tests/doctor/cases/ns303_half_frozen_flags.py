@@ -24,6 +24,7 @@ def flagged(*, tracks: bool, training: bool = True) -> nn.Module:
 def bad_frozen_by_flag() -> Diagnosis:
     diagnosis = check(flagged(tracks=False))
     assert severity(diagnosis) == "warning"
+    assert severity(check(flagged(tracks=False), [rows()])) == "warning"
     return diagnosis
 
 

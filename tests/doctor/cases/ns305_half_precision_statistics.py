@@ -5,7 +5,7 @@ from torch import nn
 
 from normscope.doctor import check
 from normscope.records import Diagnosis
-from tests.doctor.networks import small
+from tests.doctor.networks import rows, small
 
 
 def severity(diagnosis: Diagnosis) -> str:
@@ -30,6 +30,17 @@ def bad_training_in_bfloat16() -> Diagnosis:
     assert severity(diagnosis) == "warning"
     assert diagnosis.of("NS305")[0].evidence["unmoved variance"] > 2
     return diagnosis
+
+
+def bad_training_with_data() -> Diagnosis:
+    """To look at it at work puts it into eval mode; what counts is how it was."""
+    diagnosis = check(small().bfloat16(), [rows().bfloat16()])
+    assert severity(diagnosis) == "warning"
+    return diagnosis
+
+
+def good_training_with_data() -> Diagnosis:
+    return check(small(), [rows()])
 
 
 def good_training_in_bfloat16() -> Diagnosis:

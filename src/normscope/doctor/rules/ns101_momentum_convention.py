@@ -69,6 +69,7 @@ from normscope.doctor._stored_statistics import (
     given_together,
     is_trained,
     stored,
+    was_training,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
 
 _MUCH = 0.5
 _KERAS = 0.9
+_SENSELESS = 2.0
+"""From here on the average does not settle at all."""
 _LEFT = 0.05
 _OFF = 0.2
 """Statistics are off from here on, in deviations or as the logarithm of their factor."""
@@ -84,10 +87,10 @@ _OFF = 0.2
 def find(case: Case) -> Iterator[Found]:
     """Yield at most one finding for each of the three troubles."""
     collecting = [norm for norm in case.norms.values() if collects(norm)]
-    much = [n for n in collecting if n.momentum is not None and n.momentum >= _MUCH]
-    if much := [norm for norm in much if is_trained(norm)]:
+    much = [n for n in collecting if n.momentum is not None and _MUCH <= n.momentum < _SENSELESS]
+    if much := [norm for norm in much if is_trained(case, norm)]:
         yield _of_much(case, much)
-    still = [norm for norm in collecting if norm.momentum == 0 and norm.module.training]
+    still = [norm for norm in collecting if norm.momentum == 0 and was_training(case, norm)]
     if still:
         yield _of_zero(case, still)
     if left := _left(collecting):
@@ -98,7 +101,7 @@ def _of_much(case: Case, norms: list[RunningNorm]) -> Found:
     worst = max((n for n in norms if n.momentum != 1), key=_momentum, default=norms[0])
     momentum = _momentum(worst)
     share = momentum / (2 - momentum)
-    severity: Severity = "warning" if _KERAS <= momentum < 1 else "info"
+    severity: Severity = "warning" if _KERAS <= momentum != 1 else "info"
     evidence: dict[str, Evidence] = {
         "momentum": momentum,
         "share of one batch's sampling variance": share,

@@ -35,7 +35,9 @@ activations are not those of the network they were averaged from. Neither touche
 
 A network that was built just now is not mentioned. Statistics that were folded into gamma and beta
 leave 0 and 1 behind too: where batches were counted, or the layer is of a kind that never collects,
-it is only a note; and so it is if the data show that eval mode answers as well as batch statistics.
+it is only a note; and so it is if the data show that eval mode answers as well as batch statistics,
+or another layer's biases are all the same number, as in a network that draws gamma and beta when it
+is built.
 
 ## Symptoms
 
@@ -63,7 +65,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
@@ -107,12 +111,15 @@ def _of_learned(case: Case, learned: list[Stored]) -> Found:
         "largest beta": max(float(layer.beta.abs().max()) for layer in layers),
         "batches counted": max(case.norms[layer.path].batches_tracked or 0 for layer in layers),
     }
-    severity: Severity = "warning" if never else "info"
+    new = _looks_new(case.model)
+    severity: Severity = "warning" if never and not new else "info"
     told = (
         "No batch was ever counted."
         if never
         else "Batches were counted, or such layers never collect: it may have been folded."
     )
+    if never and new:
+        told += " The rest of the model looks as if it had just been built."
     if (scores := _scores(case)) is not None:
         evidence |= {"score in eval mode": scores.running, "score by batch": scores.by_batch}
         told += f" On the data the score is {scores.running:.3g}, by batch {scores.by_batch:.3g}."
@@ -127,6 +134,22 @@ def _of_learned(case: Case, learned: list[Stored]) -> Found:
         ),
         fix=_FIX,
         evidence=evidence,
+    )
+
+
+def _looks_new(model: nn.Module) -> bool:
+    """Whether some layer's biases are one and the same number, as only an initialization does it.
+
+    There are networks whose gammas and betas are drawn at random.
+    """
+    biases = (m.bias for m in model.modules() if isinstance(m, nn.Linear | _ConvNd))
+    return any(
+        isinstance(bias, Tensor)
+        and not is_lazy(bias)
+        and not bias.is_meta
+        and bias.numel() > 1
+        and bool((bias == bias[0]).all())
+        for bias in biases
     )
 
 

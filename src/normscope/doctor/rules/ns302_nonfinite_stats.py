@@ -51,11 +51,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
-from normscope.doctor._stored_statistics import and_more
+from normscope.doctor._stored_statistics import and_more, numbers
 
 _FIX = (
     "Recompute the statistics from data: normscope.recalibrate(model, loader); then look for the "
@@ -122,12 +123,15 @@ def _trouble(norm: RunningNorm) -> _Bad | None:
 
 
 def _not_finite(values: Tensor) -> int:
-    return int((~values.isfinite()).sum())
+    finite = (values if values.is_complex() else numbers(values)).isfinite()
+    return int((~finite).sum())
 
 
 def _negative(values: Tensor) -> int:
     """How many are below zero, and finite."""
-    return 0 if values.is_complex() else int(((values < 0) & values.isfinite()).sum())
+    if values.is_complex():
+        return 0
+    return int(((numbers(values) < 0) & numbers(values).isfinite()).sum())
 
 
 def _first(case: Case, paths: list[str]) -> str:
@@ -137,5 +141,5 @@ def _first(case: Case, paths: list[str]) -> str:
 
 
 def _parameters_told(module: nn.Module) -> str:
-    finite = all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+    finite = all(_not_finite(each) == 0 for each in module.parameters() if not is_lazy(each))
     return "its parameters are finite" if finite else "its parameters are not finite either"

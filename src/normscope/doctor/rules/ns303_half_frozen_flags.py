@@ -67,7 +67,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
-from normscope.doctor._stored_statistics import and_more
+from normscope.doctor._stored_statistics import and_more, was_training
 
 _FREEZE = (
     "To freeze them: normscope.freeze(model), which stays through model.train(). To train them: "
@@ -87,7 +87,7 @@ def find(case: Case) -> Iterator[Found]:
     flags = [norm for norm in norms if norm.is_batch_norm and norm not in broken]
     half = [norm for norm in flags if _buffers(norm) == 2 and not _flag(norm)]
     if half:
-        yield _of_half(half)
+        yield _of_half(case, half)
     if without := [norm for norm in flags if _buffers(norm) == 0]:
         yield _of_without(without, len(norms))
 
@@ -123,8 +123,8 @@ def _of_broken(norms: list[RunningNorm]) -> Found:
     )
 
 
-def _of_half(norms: list[RunningNorm]) -> Found:
-    training = [norm for norm in norms if norm.module.training]
+def _of_half(case: Case, norms: list[RunningNorm]) -> Found:
+    training = [norm for norm in norms if was_training(case, norm)]
     told = training or norms
     now = "normalizes by the batch now" if training else "is in eval mode now"
     return Found(

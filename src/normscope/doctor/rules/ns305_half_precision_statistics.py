@@ -54,7 +54,7 @@ from torch import Tensor
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
-from normscope.doctor._stored_statistics import Stored, and_more, stored
+from normscope.doctor._stored_statistics import Stored, and_more, collects, stored, was_training
 
 _HALVES = (torch.float16, torch.bfloat16)
 _UNMOVED = 0.01
@@ -66,6 +66,7 @@ class _Half:
     """A layer with statistics in 16 bits.
 
     Attributes:
+        moves: whether it was in training mode, and collects.
         variance: how far a batch's may be from the running one, relative to it, without moving it;
             in the worst channel.
         mean: the same of the mean, in deviations.
@@ -73,6 +74,7 @@ class _Half:
     """
 
     norm: RunningNorm
+    moves: bool
     dtype: torch.dtype
     variance: float
     mean: float
@@ -86,12 +88,12 @@ class _Half:
     @property
     def is_harmed(self) -> bool:
         """Whether its training goes astray."""
-        return self.norm.moves_statistics and (self.harm > _UNMOVED or self.full > _FULL)
+        return self.moves and (self.harm > _UNMOVED or self.full > _FULL)
 
 
 def find(case: Case) -> Iterator[Found]:
     """Yield one finding for all layers in 16 bits."""
-    halves = [half for norm in case.norms.values() if (half := _half(norm)) is not None]
+    halves = [half for norm in case.norms.values() if (half := _half(case, norm)) is not None]
     if not halves:
         return
     harmed = [half for half in halves if half.is_harmed]
@@ -100,7 +102,7 @@ def find(case: Case) -> Iterator[Found]:
     told = (
         f"; training does not move a variance that is off by less than {worst.variance:.2g} of "
         f"itself, nor a mean by {worst.mean:.2g} deviations, at momentum {worst.norm.momentum:g}"
-        if worst.norm.moves_statistics and worst.norm.momentum
+        if worst.moves and worst.norm.momentum
         else "; that is fine for inference as long as no variance overflows"
     )
     yield Found(
@@ -121,21 +123,23 @@ def find(case: Case) -> Iterator[Found]:
             "unmoved mean in deviations": worst.mean,
             "largest variance of what the format holds": worst.full,
             "layers": len(halves),
-            "in training mode": sum(half.norm.moves_statistics for half in halves),
+            "in training mode": sum(half.moves for half in halves),
         },
     )
 
 
-def _half(norm: RunningNorm) -> _Half | None:
+def _half(case: Case, norm: RunningNorm) -> _Half | None:
     dtype = norm.variance.dtype if norm.variance is not None else None
     layer = stored(norm)
     if dtype not in _HALVES or layer is None or not layer.is_sound:
         return None
+    moves = was_training(case, norm) and collects(norm)
     full = float(layer.variance.max()) / torch.finfo(dtype).max
     if not norm.momentum:
-        return _Half(norm, dtype, 0.0, 0.0, full)
+        return _Half(norm, moves, dtype, 0.0, 0.0, full)
     return _Half(
         norm,
+        moves,
         dtype,
         float((_step(layer.variance, dtype) / (layer.variance + layer.eps)).max()) / norm.momentum,
         float((_step(layer.mean, dtype) / _deviation(layer)).max()) / norm.momentum,
