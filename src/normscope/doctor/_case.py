@@ -66,6 +66,7 @@ class Case:
         self._optimizer = optimizer
         self._log = log
         self._done: dict[Any, Any] = {}
+        self._why_not = ""
 
     @cached_property
     def norms(self) -> dict[str, RunningNorm]:
@@ -84,17 +85,9 @@ class Case:
         Raises:
             UnknownError: if torch.fx cannot follow the model.
         """
-        if isinstance(self._graph, InputError):
-            raise UnknownError(str(self._graph))
-        return self._graph
-
-    @cached_property
-    def _graph(self) -> CallGraph | InputError:
-        try:
-            with preserved(self.model, values=True):
-                return CallGraph.of(self.model)
-        except InputError as error:
-            return error
+        if "" not in self._followed:
+            raise UnknownError(self._why_not)
+        return self._followed[""]
 
     @property
     def parts(self) -> dict[str, CallGraph]:
@@ -105,16 +98,19 @@ class Case:
         Raises:
             UnknownError: if there is none.
         """
-        if not self._parts:
-            raise UnknownError(str(self._graph))
-        return self._parts
+        if not self._followed:
+            raise UnknownError(self._why_not)
+        return self._followed
 
     @cached_property
-    def _parts(self) -> dict[str, CallGraph]:
-        if isinstance(self._graph, CallGraph):
-            return {"": self._graph}
+    def _followed(self) -> dict[str, CallGraph]:
+        """The model's call graph, or those of its parts; if not the model's, `_why_not` tells."""
         with preserved(self.model, values=True):
-            return graphs_of_parts(self.model)
+            try:
+                return {"": CallGraph.of(self.model)}
+            except InputError as error:
+                self._why_not = str(error)
+                return graphs_of_parts(self.model)
 
     @property
     def has_data(self) -> bool:
