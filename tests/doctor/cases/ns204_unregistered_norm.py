@@ -7,7 +7,7 @@ from normscope.doctor import check
 from normscope.records import Diagnosis
 from tests.doctor.networks import rows, small
 
-DATA = [rows(32, seed=seed) for seed in range(4)]
+DATA = [rows(32, seed=seed) for seed in range(8)]
 MOVED = "change by other rows in the batch, in deviations"
 
 

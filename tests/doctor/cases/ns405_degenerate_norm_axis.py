@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from normscope.doctor import check
 from normscope.records import Diagnosis
+from normscope.surgery import recalibrate
 from tests.doctor.networks import rows
 
-SEQUENCES = [torch.stack([rows(32, seed=10 * n + t) for t in range(6)], dim=1) for n in range(3)]
+SEQUENCES = [torch.stack([rows(32, seed=10 * n + t) for t in range(6)], dim=1) for n in range(8)]
 """Batches of `[32, 6, 4]`: rows, positions, features."""
 
 
@@ -56,7 +57,9 @@ def good_layer_norm() -> Diagnosis:
 
 
 def bad_time_steps() -> Diagnosis:
-    diagnosis = check(Recurrent(transposed=False), SEQUENCES)
+    model = Recurrent(transposed=False)
+    recalibrate(model, SEQUENCES)
+    diagnosis = check(model, SEQUENCES)
     (finding,) = diagnosis.of("NS405")
     assert (finding.severity, finding.module) == ("warning", "norm")
     assert float(finding.evidence["deviation between features"]) > 0.2

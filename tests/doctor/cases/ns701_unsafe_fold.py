@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from normscope.doctor import check
 from normscope.records import Diagnosis
+from normscope.surgery import recalibrate
 from tests.doctor.networks import rows
 
 ERROR = "largest error of torch's fuse, relative"
-MAPS = [rows(8, 2 * 5, seed=seed).reshape(8, 2, 5) for seed in range(2)]
+MAPS = [rows(8, 2 * 5, seed=seed).reshape(8, 2, 5) for seed in range(8)]
 
 
 def used(norm: nn.BatchNorm1d) -> nn.BatchNorm1d:
@@ -81,7 +82,10 @@ def good_weight_norm() -> Diagnosis:
 
 
 def over_positions(batches: list[Tensor]) -> Diagnosis:
-    return check(nn.Sequential(nn.Linear(5, 2), used(nn.BatchNorm1d(2))).eval(), batches)
+    model = nn.Sequential(nn.Linear(5, 2), nn.BatchNorm1d(2)).eval()
+    nn.init.constant_(model[0].bias, 1.0)
+    recalibrate(model, batches)
+    return check(model, batches)
 
 
 def bad_positions() -> Diagnosis:
@@ -92,7 +96,7 @@ def bad_positions() -> Diagnosis:
 
 
 def good_positions() -> Diagnosis:
-    return over_positions([rows(8, 5)])
+    return over_positions([rows(8, 5)] * 8)
 
 
 def bad_order() -> Diagnosis:

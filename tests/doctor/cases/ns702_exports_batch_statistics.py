@@ -24,7 +24,7 @@ def traced(model: nn.Module) -> nn.Module:
 
 
 def bad_program() -> Diagnosis:
-    diagnosis = check(exported(small().train()), [rows(32)])
+    diagnosis = check(exported(small().train()), [rows(32, seed=seed) for seed in range(8)])
     (finding,) = diagnosis.of("NS702")
     assert finding.severity == "error"
     assert finding.module == "1"
