@@ -39,16 +39,32 @@ def test_reference_pages_are_what_the_code_says(page: str) -> None:
     assert committed == written, "run ./dev docs"
 
 
+def test_rule_pages_are_what_the_rules_say() -> None:
+    written = tool("rules").pages()
+    committed = {file: file.read_text(encoding="utf-8") for file in written if file.exists()}
+    assert committed == written, "run ./dev docs"
+    assert set((ROOT / "docs" / "rules").glob("*.md")) == set(written), "run ./dev docs"
+
+
+def test_what_the_readme_shows_of_a_check_is_what_it_prints() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = readme.split("<!-- check -->\n")[1].split("\n<!-- end of check -->")[0]
+    assert shown == tool("rules").printed(), "run ./dev docs"
+
+
 def test_the_readmes_table_is_the_committed_results() -> None:
     results = json.loads((ROOT / "docs" / "results.json").read_text(encoding="utf-8"))
     assert tool("results").table(results) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name
+PAGES = sorted(
+    page for where in ("*", "docs/*", "docs/rules/*") for page in ROOT.glob(f"{where}.md")
 )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"^ {4}.*$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", text):
         link = target[0] or target[1]
         if not link.startswith("http"):

@@ -57,8 +57,13 @@ def _figures(receipt: Receipt) -> Table:
     table.add_column("after", justify="right")
     for name, before in receipt.before.items():
         after = receipt.after.get(name)
-        table.add_row(Text(name), f"{before:,.6g}", "" if after is None else f"{after:,.6g}")
+        table.add_row(Text(name), _figure(before), "" if after is None else _figure(after))
     return table
+
+
+def _figure(value: float) -> str:
+    """A count in full, anything else in four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
 
 
 def _difference(receipt: Receipt) -> str:

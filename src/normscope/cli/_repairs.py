@@ -73,6 +73,7 @@ def tell(
     from normscope.cli._receipt_display import shown
 
     _console.say_block(shown(receipt, name))
+    _console.say()
     if file is None:
         _console.say("Nothing was written. --out FILE keeps the result.", style="dim")
         return

@@ -42,7 +42,8 @@ def assert_healthy(
     Example:
         >>> import torch
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-        >>> assert_healthy(model).worst
+        >>> assert_healthy(model).at_least("warning")
+        ()
         >>> model[1].running_var[0] = float("nan")
         >>> assert_healthy(model)
         Traceback (most recent call last):
