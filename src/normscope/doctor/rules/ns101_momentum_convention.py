@@ -25,7 +25,7 @@ one a short training ends before its statistics begin.
 
 ## Fix
 
-`normscope.set_momentum(model, 0.01)` for a 0.99 that came from Keras, then
+`normscope.set_momentum(model, "keras")` makes 0.01 of a 0.99 that came from Keras; then
 `normscope.recalibrate(model, loader)` for the statistics that are there already. Both leave what
 the model computes in training mode as it is.
 
@@ -120,7 +120,8 @@ def _of_much(case: Case, norms: list[RunningNorm]) -> Found:
         module=worst.path,
         message=f"{message}{and_more([norm.path for norm in norms])}.",
         fix=(
-            f"If it is Keras' momentum: normscope.set_momentum(model, {1 - momentum:.3g}), then "
+            'If it is Keras\' momentum: normscope.set_momentum(model, "keras"), which makes it '
+            f"{1 - momentum:.3g}; then "
             "normscope.recalibrate(model, loader)."
             if momentum < 1
             else "Before a training: normscope.set_momentum(model, 0.1)."
