@@ -72,11 +72,11 @@ def check(
         assert loader is not None
         return observed(case.model, loader, forward or call, most_batches)
 
+    case = Case(
+        model,
+        observe=observe if loader is not None else None,
+        loader=loader,
+        optimizer=optimizer,
+    )
     with untouched(model, loader):
-        case = Case(
-            model,
-            observe=observe if loader is not None else None,
-            loader=loader,
-            optimizer=optimizer,
-        )
         return examine(case, suppress)
