@@ -29,7 +29,9 @@ from normscope._version import __version__ as __version__
 if TYPE_CHECKING:
     from normscope.data import Dataset as Dataset
     from normscope.data import load as load_data
+    from normscope.doctor import assert_healthy as assert_healthy
     from normscope.doctor import check as check
+    from normscope.doctor import watch as watch
     from normscope.nn import MLP as MLP
     from normscope.nn import BatchNorm as BatchNorm
     from normscope.records import Diagnosis as Diagnosis
@@ -69,6 +71,7 @@ _HOMES = {
     "Recipe": ("normscope.records", "Recipe"),
     "Run": ("normscope.records", "Run"),
     "Study": ("normscope.records", "Study"),
+    "assert_healthy": ("normscope.doctor", "assert_healthy"),
     "check": ("normscope.doctor", "check"),
     "compare": ("normscope.studies", "compare"),
     "copy_buffers": ("normscope.surgery", "copy_buffers"),
@@ -87,6 +90,7 @@ _HOMES = {
     "train": ("normscope.training", "train"),
     "train_many": ("normscope.studies", "train_many"),
     "unfreeze": ("normscope.surgery", "unfreeze"),
+    "watch": ("normscope.doctor", "watch"),
     "RunsFailedError": ("normscope.studies", "RunsFailedError"),
     "WorkerError": ("normscope.studies", "WorkerError"),
 }
@@ -116,6 +120,7 @@ __all__ = [
     "TrainingInterruptedError",
     "WorkerError",
     "__version__",
+    "assert_healthy",
     "check",
     "compare",
     "copy_buffers",
@@ -135,6 +140,7 @@ __all__ = [
     "train",
     "train_many",
     "unfreeze",
+    "watch",
 ]
 
 

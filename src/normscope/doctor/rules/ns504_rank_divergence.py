@@ -1,0 +1,163 @@
+"""Processes or devices whose running statistics are not the same.
+
+## What it finds
+
+`SyncBatchNorm` on a CPU in a process group, where it raises; some batch norms synchronized and
+others not; a `DataParallel` over several devices. After a watched loop in a process group, how far
+the running means of the ranks are apart.
+
+## Why it matters
+
+Without synchronization every rank collects statistics of its own share of the data. What one rank
+evaluates, and what is saved, differs from what the others have: the metric of the training is not
+that of the checkpoint. `DistributedDataParallel` copies the buffers of the first rank to the others
+only in the next forward. `DataParallel` keeps those of the first device, and drops the others.
+
+## Example
+
+    >>> from torch import nn
+    >>> from normscope.doctor import check
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.SyncBatchNorm(3))
+    >>> check(model).of("NS504")[0].message
+    '1 batch norm is synchronized over ranks, and 1 is not.'
+
+## Fix
+
+Convert the whole model before it is wrapped,
+`torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)`, and use `DistributedDataParallel` instead of
+`DataParallel`. Before the model is evaluated or saved, `normscope.recalibrate(model, loader)` on
+all ranks merges the moments over them.
+
+## On purpose
+
+Statistics of its own for every client (FedBN), and shuffled batches without synchronization (MoCo):
+suppress it with that reason.
+
+## Symptoms
+
+- validation during training differs from evaluating the saved checkpoint
+- ranks have different running_mean
+- multi-GPU accuracy is lower than single-GPU
+- SyncBatchNorm expected input tensor to be on GPU
+- only device 0 updates the running statistics
+
+## References
+
+- open-mmlab/mmdetection#4582, mmaction2#675, mmpose#998; pytorch/pytorch#13711: ranks differ
+- pytorch/pytorch#1051: `DataParallel` keeps the first device's
+- open-mmlab/mmengine#1624, Lightning-AI/pytorch-lightning#6838: conversion
+- facebookresearch/moco#137: unsynchronized statistics give the answer away
+"""
+
+from collections.abc import Iterator
+
+import torch.distributed as dist
+from torch import nn
+
+from normscope.doctor._case import Case
+from normscope.doctor._counted import counted
+from normscope.doctor._rules import Found
+
+_HARM = 0.1
+"""Deviations between ranks from which it counts as harm."""
+
+_FIX = (
+    "Convert the model before it is wrapped: torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)."
+)
+
+
+def find(case: Case) -> Iterator[Found]:
+    """Yield a finding for each way in which statistics are not shared."""
+    yield from _raises_on_cpu(case)
+    yield from _mixed(case)
+    yield from _data_parallel(case)
+    yield from _apart(case)
+
+
+def _synchronized(case: Case) -> list[str]:
+    norms = case.batch_norms.items()
+    return [path for path, norm in norms if isinstance(norm.module, nn.SyncBatchNorm)]
+
+
+def _raises_on_cpu(case: Case) -> Iterator[Found]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    on_cpu = [
+        path
+        for path in _synchronized(case)
+        if case.training.get(path)
+        and any(tensor.device.type == "cpu" for tensor in case.batch_norms[path].module.buffers())
+    ]
+    if on_cpu:
+        yield Found(
+            severity="error",
+            module=on_cpu[0],
+            message=(
+                f"{counted(len(on_cpu))} synchronized over ranks, on a CPU: SyncBatchNorm raises "
+                "there in training mode."
+            ),
+            fix=(
+                "Train on GPUs, or keep plain batch norms and merge their statistics over ranks: "
+                "normscope.recalibrate(model, loader)."
+            ),
+            evidence={"layers": len(on_cpu)},
+        )
+
+
+def _mixed(case: Case) -> Iterator[Found]:
+    synchronized = _synchronized(case)
+    others = [
+        path
+        for path, norm in case.batch_norms.items()
+        if path not in synchronized and norm.mean is not None
+    ]
+    if synchronized and others:
+        verb = "is" if len(synchronized) == 1 else "are"
+        other = "is" if len(others) == 1 else "are"
+        yield Found(
+            severity="info",
+            module=others[0],
+            message=(
+                f"{counted(len(synchronized))} {verb} synchronized over ranks, and {len(others)} "
+                f"{other} not."
+            ),
+            fix=_FIX,
+            evidence={"synchronized": len(synchronized), "not synchronized": len(others)},
+        )
+
+
+def _data_parallel(case: Case) -> Iterator[Found]:
+    layers = [path for path, norm in case.batch_norms.items() if norm.mean is not None]
+    if layers and case.replicas > 1:
+        yield Found(
+            severity="info",
+            module=layers[0],
+            message=(
+                f"A DataParallel splits each batch over {case.replicas} devices: "
+                f"{counted(len(layers))} will normalize by a share of it, and only the first "
+                "device's statistics are kept."
+            ),
+            fix=f"Use DistributedDataParallel. {_FIX}",
+            evidence={"devices": case.replicas, "layers": len(layers)},
+        )
+
+
+def _apart(case: Case) -> Iterator[Found]:
+    distances = (case.log.ranks if case.has_log else None) or {}
+    apart = {path: far for path, far in distances.items() if far > 0}
+    if not apart:
+        return
+    worst = max(apart, key=lambda path: apart[path])
+    yield Found(
+        severity="warning" if apart[worst] >= _HARM else "info",
+        module=next(iter(apart)),
+        message=(
+            f"{counted(len(apart))} (of {len(distances)}) with different running statistics on "
+            f"different ranks: running means up to {apart[worst]:.2g} deviations apart ({worst!r})."
+        ),
+        fix=(
+            "Before evaluating or saving call normscope.recalibrate(model, loader) on all ranks, "
+            f"which merges their moments. {_FIX}"
+        ),
+        evidence={"layers": len(apart), "deviations": apart[worst]},
+    )

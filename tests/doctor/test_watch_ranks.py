@@ -1,0 +1,53 @@
+"""Two processes that collect statistics of their own."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from normscope.doctor import watch
+from normscope.doctor._rank_distances import rank_distances
+from normscope.surgery import recalibrate
+from tests.doctor.networks import batch_norms, rows, small
+
+
+def _rank(rank: int, file: str, answers: multiprocessing.Queue) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    model = small()
+    with watch(model) as loop:
+        for seed in range(10):
+            model(rows(seed=seed) + 3 * rank)  # a domain of its own for each
+    apart = loop.diagnosis().of("NS504")
+    far = rank_distances({"1": model[1]})
+    recalibrate(model, [rows() + 3 * rank])
+    mended = loop.diagnosis()
+    unlike = rank_distances(dict.fromkeys("ab"[: rank + 1], batch_norms(model)[0]))
+    found = [(f.severity, f.evidence["deviations"]) for f in apart]
+    answers.put((rank, (found, far, mended.of("NS504"), "NS504" in mended.silent, unlike)))
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+def test_ranks_that_differ_are_found_on_every_rank_and_merged_ones_are_not(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    ranks = [
+        context.Process(target=_rank, args=(rank, str(tmp_path / "meeting"), answers))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    seen = dict(answers.get(timeout=240) for _ in ranks)
+    for process in ranks:
+        process.join()
+    assert seen[0] == seen[1]
+    ((severity, deviations),), far, left, looked, unlike = seen[0]
+    assert severity == "warning"
+    assert deviations == far["1"] > 0.5
+    assert (left, looked) == ((), True)
+    assert unlike is None, "models that differ are not compared, and nobody waits"
+
+
+def test_without_ranks_nothing_is_compared() -> None:
+    assert rank_distances({"1": batch_norms(small())[0]}) is None
