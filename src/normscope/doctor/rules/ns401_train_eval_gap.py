@@ -70,6 +70,7 @@ from normscope.doctor._swaps import Swaps, swaps
 from normscope.records import Evidence, Severity
 
 _TOLD = 3
+_NEARLY = 0.95
 
 
 def find(case: Case) -> Iterator[Found]:
@@ -108,8 +109,16 @@ def _message(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> s
         more = f", {len(costs.of) - _TOLD} more less" if len(costs.of) > _TOLD else ""
         parts.append(f"One layer's running statistics alone cost: {told}{more}.")
     if costs.left is not None:
-        parts.append(f"With exact statistics {_amount(costs.left, gap)} of the gap are left.")
+        parts.append(f"Exact statistics in every layer would close {_closed(costs.left, gap)}.")
     return " ".join([*parts, f"Cause: {cause.name}. {cause.why}"])
+
+
+def _closed(left: float, gap: Gap) -> str:
+    """How much of the gap is closed where that much is left."""
+    share = 1.0 if not gap.finite or left <= 0 else max(0.0, 1 - left / gap.size)
+    if share > _NEARLY:
+        return "all of it"
+    return f"{100 * share:.0f} % of it" if share > 1 - _NEARLY else "nothing of it"
 
 
 def _amount(cost: float, gap: Gap) -> str:

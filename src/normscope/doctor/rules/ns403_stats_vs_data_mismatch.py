@@ -81,7 +81,7 @@ def find(case: Case) -> Iterator[Found]:
             f"{len(off)} of {len(seen.fits)} batch norms are off; of the first, {off[0].told()}. "
             f"{cause.why}" + (f" {gap.told()}" if gap else "")
         ),
-        fix=f"{cause.fix} On test data, never recalibrate: then the model has seen them.",
+        fix=f"{cause.fix.rstrip('.')}. On test data, never: then the model has seen them.",
         evidence=_evidence(off) | cause.evidence | ({} if gap is None else gap.evidence()),
     )
 
