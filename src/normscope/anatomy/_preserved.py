@@ -159,6 +159,7 @@ class _ParameterState:
     parameter: Tensor  # a scripted module's are plain tensors
     memory: _TensorState
     requires_grad: bool
+    inference: bool
     gradient: _TensorState | None
     hooks: dict[str, _ContainerState | None]
 
@@ -173,6 +174,7 @@ class _ParameterState:
             parameter,
             _TensorState.of(parameter, values=values),
             parameter.requires_grad,
+            not is_lazy(parameter) and parameter.is_inference(),
             None if gradient is None else _TensorState.of(gradient, values=True),
             {
                 name: None if table is None else _ContainerState.of(table)
@@ -181,6 +183,10 @@ class _ParameterState:
         )
 
     def restore(self) -> None:
+        with torch.inference_mode(mode=self.inference):  # where torch lets such tensors be changed
+            self._restore()
+
+    def _restore(self) -> None:
         # Torch checks each of these against the others: begin from none.
         self.parameter.grad = None
         self.parameter.requires_grad = False
