@@ -1,13 +1,14 @@
 """What a rule is given to look at: each fact worked out once, when the first rule asks for it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
 
-from normscope._errors import InputError
+from normscope._errors import InputError, OwnModelError
 from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms, unwrapped
 from normscope.doctor._ways import graphs_of_parts
 from normscope.records import Evidence
@@ -41,6 +42,7 @@ class Case:
         wrapper: what was handed over: the same, or a `DistributedDataParallel` around it.
         training: whether a module was in training mode when the check began, by its path; to
             look at the model at work puts it into eval mode.
+        failure: what the model raised on its data, if it did.
         replicas: over how many devices a `DataParallel` splits every batch; to look at the model
             at work uses one.
     """
@@ -66,6 +68,8 @@ class Case:
         self._optimizer = optimizer
         self._log = log
         self._done: dict[Any, Any] = {}
+        self._observation: Observation | None = None
+        self.failure: OwnModelError | None = None
         self._why_not = ""
 
     @cached_property
@@ -114,20 +118,41 @@ class Case:
 
     @property
     def has_data(self) -> bool:
-        """Whether there are data to look at the model at work on."""
-        return self._observe is not None
+        """Whether there are data, and the model can be called with them."""
+        if self._observe is None:
+            return False
+        with suppress(UnknownError):
+            return self.observation is not None
+        return False
 
-    @cached_property
+    @property
     def observation(self) -> "Observation":
         """What the model does with its data.
 
         Raises:
-            UnknownError: if there are none.
+            UnknownError: if there are none, or the model raised on them.
         """
         if self._observe is None:
             msg = "needs data: pass a loader"
             raise UnknownError(msg)
-        return self._observe(self)
+        if self.failure is not None:
+            msg = f"needs a model that can be called. {self.failure}"
+            raise UnknownError(msg)
+        if self._observation is None:
+            self._observation = self._observed(self._observe)
+        return self._observation
+
+    def _observed(self, observe: "Callable[[Case], Observation]") -> "Observation":
+        """Observe; that the model raises is a fact like others.
+
+        Raises:
+            UnknownError: if it did.
+        """
+        try:
+            return observe(self)
+        except OwnModelError as failure:
+            self.failure = failure
+            raise UnknownError(str(failure)) from failure
 
     def once(self, work: "Callable[[Case], T]") -> T:
         """What `work` makes of this case, worked out when it is first asked for."""
@@ -140,8 +165,8 @@ class Case:
     def conditions(self) -> dict[str, Evidence]:
         """What the check had to go by."""
         conditions: dict[str, Evidence] = {"batch norms": len(self.batch_norms)}
-        if self.has_data:
-            seen = self.observation
+        if self._observation is not None:
+            seen = self._observation
             conditions |= {
                 "batches": len(seen.batches),
                 "rows": seen.rows,

@@ -25,6 +25,7 @@ _APART = 0.5
 _PADDING = 0.1
 _FEW_ROWS = 8
 _LARGE_MOMENTUM = 0.5
+_MUCH_OF_THE_START = 0.05
 _OF_ONE_BATCH = 2.0
 
 
@@ -212,6 +213,29 @@ def _momentum(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cau
     )
 
 
+def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
+    """Much of the initial mean 0 and variance 1 is still in the running statistics."""
+    left = {fit.path: _left_of_the_start(case.norms[fit.path]) for fit in off}
+    if not left or min(left.values()) < _MUCH_OF_THE_START:
+        return None
+    path = off[0].path
+    norm = case.norms[path]
+    return Cause(
+        "slow statistics",
+        f"With momentum {norm.momentum}, {100 * left[path]:.0f} % of the initial mean 0 and "
+        f"variance 1 are left in {path!r} after {norm.batches_tracked} batches.",
+        f"{_RECALIBRATE} before every evaluation, or a larger momentum.",
+        {"share of the initial statistics": left[path]},
+    )
+
+
+def _left_of_the_start(norm: RunningNorm) -> float:
+    """(1 − m)ⁿ; 0 where nobody counts."""
+    if norm.momentum is None or norm.batches_tracked is None:
+        return 0.0
+    return float((1 - norm.momentum) ** max(norm.batches_tracked, 0))
+
+
 def _other_input(_: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """Only the first layer sees the scale of the inputs; it normalizes it away for the others."""
     if not off or off[0] is not fits[0] or 2 * len(off) > len(fits) + 1:
@@ -317,6 +341,7 @@ _LOOKS: tuple[Look, ...] = (
     _unlike_batches,
     _padding,
     _momentum,
+    _slow,
     _other_input,
     _dropout,
     _small_batches,

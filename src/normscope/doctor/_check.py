@@ -55,7 +55,7 @@ def check(
     Raises:
         InputError: if the loader is empty or an array, `most_batches` is below one, or `suppress`
             names no rule or gives no reason.
-        OwnModelError: if the model raises on a batch.
+        OwnModelError: if the model raises on a batch, and no rule finds an error that explains it.
 
     Example:
         >>> import torch

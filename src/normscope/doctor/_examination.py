@@ -13,6 +13,7 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
 
     Raises:
         InputError: if `suppress` names no rule, or gives no reason.
+        OwnModelError: if the model raised on its data, and no rule found an error.
     """
     suppressions = Suppressions(suppress, all_rules())
     findings, suppressed, skipped, silent = [], [], [], []
@@ -28,6 +29,8 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
         suppressed += hushed
         if not found:
             silent.append(rule.code)
+    if case.failure is not None and not any(f.severity == "error" for f in findings):
+        raise case.failure  # and nobody has said why
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
     return Diagnosis(
         model=type(case.model).__name__,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from normscope.doctor._scores import Outcome
 
 _MOST_BATCHES = 4
+_FOR_OTHER_RULES = 3
 
 Statistics = dict[_BatchNorm, tuple[Tensor, Tensor]]
 
@@ -62,12 +63,13 @@ def swaps(observation: Observation, fits: Sequence[LayerFit]) -> Swaps:
     """
     exact = _exact(observation)
     order = sorted(fits, key=_distance, reverse=True)
-    each = min(_MOST_BATCHES, observation.spare_batches // (len(order) + 1)) or 1
+    spare = max(observation.spare_batches - _FOR_OTHER_RULES, 1)
+    each = min(_MOST_BATCHES, spare // (len(order) + 1)) or 1
     left = _gap_with(observation, exact, each)
     if left is None:
         return Swaps(None, ())
     done = []
-    for fit in order:
+    for fit in order[: spare // each - 1]:
         others = {norm: s for norm, s in exact.items() if norm is not observation.norms[fit.path]}
         gap = _gap_with(observation, others, each)
         if gap is not None:

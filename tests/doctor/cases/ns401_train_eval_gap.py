@@ -109,6 +109,17 @@ def good_momentum() -> Diagnosis:
     return fitted_diagnosis(of_small_batches(0.01))
 
 
+def bad_slow() -> Diagnosis:
+    """A momentum so small that a short training does not move the statistics."""
+    return fitted_diagnosis(fitted_of(deep(momentum=0.003), data()))
+
+
+def good_slow() -> Diagnosis:
+    model = fitted_of(deep(momentum=0.003), data())
+    recalibrate(model, data())
+    return fitted_diagnosis(model)
+
+
 def bad_class_pure() -> Diagnosis:
     return fitted_diagnosis(fitted_of(deep(), class_pure()), class_pure())
 

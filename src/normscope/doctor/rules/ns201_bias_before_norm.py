@@ -23,9 +23,9 @@ which is left over where somebody took the norm out.
 
 ## Fix
 
-`normscope.remove_bias_before_norm(model)` takes it out and moves the running mean by as much, so
-that outputs in eval mode stay. Safe, but checkpoints from before have entries that are then
-unknown. For a missing bias: build the layer with `bias=True`.
+`normscope.remove_bias_before_norm(model, example)` takes it out and moves the running mean by as
+much, so that outputs in eval mode stay. Safe, but checkpoints from before have entries that are
+then unknown. For a missing bias: build the layer with `bias=True`.
 
 ## On purpose
 
@@ -87,7 +87,10 @@ def _too_many(useless: dict[str, int]) -> Found:
         message=(
             f"{listed(useless)} {has} of which {behind} all: {count} parameters that learn nothing."
         ),
-        fix="normscope.remove_bias_before_norm(model) takes them out; outputs in eval mode stay.",
+        fix=(
+            "normscope.remove_bias_before_norm(model, example) takes them out; outputs in eval "
+            "mode stay."
+        ),
         evidence={"layers": len(useless), "parameters": count},
     )
 

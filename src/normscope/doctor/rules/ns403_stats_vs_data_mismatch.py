@@ -59,12 +59,12 @@ from collections.abc import Iterator, Sequence
 
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
-from normscope.doctor._causes import ALONE, AVERAGED, INPUT, NEVER, STALE
+from normscope.doctor._causes import ALONE, INPUT, STALE
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
 from normscope.records import Evidence
 
-_MISMATCHES = {ALONE, AVERAGED, INPUT, NEVER, STALE}
+_MISMATCHES = {ALONE, INPUT, STALE}
 """The other causes are in the training, and have rules of their own."""
 
 
@@ -78,8 +78,8 @@ def find(case: Case) -> Iterator[Found]:
         severity="warning" if seen.is_harm else "info",
         module=off[0].path,
         message=(
-            f"{len(off)} of {len(seen.fits)} batch norms are off; of the first, {off[0].told()}. "
-            f"{cause.why}" + (f" {gap.told()}" if gap else "")
+            f"{len(off)} of {len(seen.fits)} batch norms do not describe what these batches give "
+            f"them; of the first, {off[0].told()}. {cause.why}"
         ),
         fix=f"{cause.fix.rstrip('.')}. On test data, never: then the model has seen them.",
         evidence=_evidence(off) | cause.evidence | ({} if gap is None else gap.evidence()),
