@@ -18,6 +18,8 @@ from normscope.anatomy._preserved import preserved as preserved
 from normscope.anatomy._random_states import random_states_kept as random_states_kept
 from normscope.anatomy._running_norms import RunningNorm as RunningNorm
 from normscope.anatomy._running_norms import running_norms as running_norms
+from normscope.anatomy._weight_layers import WeightLayer as WeightLayer
+from normscope.anatomy._weight_layers import weight_layers as weight_layers
 from normscope.anatomy._wrappers import plain_path as plain_path
 from normscope.anatomy._wrappers import plainly as plainly
 from normscope.anatomy._wrappers import unwrapped as unwrapped

@@ -23,6 +23,7 @@ from normscope.records._lines import keep_lines as keep_lines
 from normscope.records._lines import read_lines as read_lines
 from normscope.records._problems import first_told as first_told
 from normscope.records._problems import told as told
+from normscope.records._reading import Reading as Reading
 from normscope.records._receipt import Change as Change
 from normscope.records._receipt import Left as Left
 from normscope.records._receipt import Receipt as Receipt
