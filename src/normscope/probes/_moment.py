@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from normscope.anatomy import WeightLayer, preserved, weight_layers
 from normscope.records import Reading
@@ -89,6 +90,16 @@ class Moment:
         with self._at_work():
             return weight_layers(self.network, self.loss)
 
+    @cached_property
+    def calls(self) -> tuple[str, ...]:
+        """The paths of all modules that a pass calls, in the order of their first calls."""
+        order: dict[str, None] = {}
+        with torch.no_grad(), self._at_work(), ExitStack() as hooks:
+            for path, module in self.network.named_modules():
+                hooks.callback(module.register_forward_pre_hook(_noting(order, path)).remove)
+            self.loss(self.network)
+        return tuple(order)
+
     def moved(self, amount: float, direction: Parameters, start: Parameters) -> dict[str, Tensor]:
         """`start` + `amount` times `direction`; parameters without a direction stay."""
         return {
@@ -117,6 +128,29 @@ class Moment:
             loss = self._loss(given | dict(zip(names, leaves, strict=True)))
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
         return float(loss.detach()), dict(zip(names, gradients, strict=True))
+
+    def curvature_at(self, parameters: Parameters, direction: Parameters) -> dict[str, Tensor]:
+        """The Hessian of the probe batch's loss with these parameters, times a direction.
+
+        Args:
+            parameters: values for all.
+            direction: by the names of the parameters that the Hessian is of.
+        """
+        given = {name: value.detach() for name, value in parameters.items()}
+        leaves = [given[name].clone().requires_grad_() for name in direction]
+        # Fused attention has no second derivative.
+        with torch.enable_grad(), self._at_work(), sdpa_kernel(SDPBackend.MATH):
+            loss = self._loss(given | dict(zip(direction, leaves, strict=True)))
+            slopes = torch.autograd.grad(
+                loss, leaves, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            along = torch.stack([(slopes[i] * v).sum() for i, v in enumerate(direction.values())])
+            if not along.requires_grad:  # the loss is linear
+                return {name: torch.zeros_like(part) for name, part in direction.items()}
+            products = torch.autograd.grad(
+                along.sum(), leaves, allow_unused=True, materialize_grads=True
+            )
+        return dict(zip(direction, products, strict=True))
 
     def sums_at(self, parameters: Parameters) -> list[LayerSums]:
         """What every weight layer makes of the probe batch with these parameters."""
@@ -175,10 +209,20 @@ class _Called(nn.Module):
         return self._loss(self.network)
 
 
-def _keeping(seen: dict[str, Tensor], path: str) -> Callable[..., None]:
-    """A hook that keeps a module's first output."""
+def _keeping(seen: dict[str, Tensor], path: str) -> Callable[..., Tensor]:
+    """A hook that keeps a module's first output; what writes into it in place gets a copy."""
 
-    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+    def keep(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         seen.setdefault(path, output)
+        return output.clone()
 
     return keep
+
+
+def _noting(order: dict[str, None], path: str) -> Callable[..., None]:
+    """A hook that notes that a module was called."""
+
+    def note(_: nn.Module, __: Any) -> None:
+        order.setdefault(path)
+
+    return note
