@@ -221,7 +221,7 @@ def check_that_fails(guest: Guest, call: int, error: BaseException, *, data: boo
     assert count >= call, "the control: the fault was not reached"
 
 
-FAULTS = 12
+FAULTS = 6
 """How many calls of each guest's check are made to fail, of some thousands."""
 
 
@@ -240,19 +240,18 @@ def test_nothing_is_changed_by_a_failure(build: Callable[[], Guest], data: bool)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", [Planted, KeyboardInterrupt])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("build", [catalogue.residual, catalogue.hoarder, catalogue.merging])
 def test_nothing_is_changed_by_a_failure_of_any_function(
-    build: Callable[[], Guest], last: bool, error: type[BaseException]
+    build: Callable[[], Guest], last: bool
 ) -> None:
-    """Every function fails in turn, at its first call or at its last."""
+    """Every function is interrupted in turn, at its first call or at its last."""
     calls = calls_of(build, data=True)
     order = enumerate(calls, start=1) if last else reversed(list(enumerate(calls, start=1)))
     for function, call in {function: call for call, function in order}.items():
         guest = build()
         before = fingerprint(guest)
-        check_that_fails(guest, call, error(), data=True)
+        check_that_fails(guest, call, KeyboardInterrupt(), data=True)
         assert not changed(before, guest), function
 
 
