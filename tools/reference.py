@@ -69,6 +69,7 @@ What `normscope train` leaves behind:
 | `checkpoints/*/state.json` | the finished epochs, and the step within the unfinished one |
 | `inspection.json` | what is inside the network, for the report, described below |
 | `history.jsonl` | its `history`, a line for each moment, written while the network trains |
+| `readings.jsonl` | what [probes](observe.md) read, a line for each reading, with `--probe` |
 | `tensorboard/` | event files, where `normscope[tensorboard]` is installed |
 | `.lock` | keeps a second process from training into the folder |
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from normscope.doctor import watch as watch
     from normscope.nn import MLP as MLP
     from normscope.nn import BatchNorm as BatchNorm
+    from normscope.probes import observe as observe
     from normscope.records import Diagnosis as Diagnosis
     from normscope.records import Finding as Finding
     from normscope.records import Receipt as Receipt
@@ -80,6 +81,7 @@ _HOMES = {
     "freeze": ("normscope.surgery", "freeze"),
     "inspect": ("normscope.studies", "inspect_run"),
     "load": ("normscope.training", "load"),
+    "observe": ("normscope.probes", "observe"),
     "parameter_groups": ("normscope.surgery", "parameter_groups"),
     "predict": ("normscope.training", "predict_run"),
     "recalibrate": ("normscope.surgery", "recalibrate"),
@@ -130,6 +132,7 @@ __all__ = [
     "inspect",
     "load",
     "load_data",
+    "observe",
     "parameter_groups",
     "predict",
     "recalibrate",

@@ -1,5 +1,6 @@
 """`normscope train`: the article's network, on built-in letters or on the user's data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,6 +50,14 @@ def train(
             metavar="", help="Look inside the network for the report, as it trains and at the end."
         ),
     ] = True,
+    probe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="Probes that read as it trains, or all of them: all."),
+    ] = None,
+    probe_every: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Steps between two readings. Default: each its own."),
+    ] = None,
     **recipe_options: Any,
 ) -> None:
     """Train the article's network; without options, on built-in letters.
@@ -56,18 +65,19 @@ def train(
     Ctrl-C finishes the step, saves, and says how to resume.
     """
     shown = _Shown(quiet=quiet, json=json)
+    looks = _Looks(inspect, _names(probe, probe_every), probe_every)
     if resume:
         others = {"recipe": recipe, "out": out, "write_recipe": write_recipe}
         named = [name for name, value in others.items() if value]
         _refuse_beside_resume([*named, *(set(recipe_options) - {"data"})])
-        _resume(resume, recipe_options.get("data"), shown, inspect=inspect)
+        _resume(resume, recipe_options.get("data"), shown, looks)
         return
     fields = Recipe.from_toml(recipe).model_dump() if recipe else {}
     chosen = Recipe.parse(fields | recipe_options, where="the options")
     if write_recipe:
         _write_recipe(write_recipe, chosen)
     else:
-        _train(chosen, out, shown, inspect=inspect)
+        _train(chosen, out, shown, looks)
 
 
 class _Shown:
@@ -97,16 +107,52 @@ class _Shown:
             say_result(result.run, str(result.folder))
 
 
-def _train(recipe: Recipe, out: Path | None, shown: _Shown, *, inspect: bool) -> None:
+@dataclass(frozen=True)
+class _Looks:
+    """What looks inside the network while it trains, and whether something does afterwards."""
+
+    inspect: bool
+    probes: list[str]
+    every: int | None
+
+    def observers(self, dataset: "Dataset") -> "list[Observer]":
+        """Those that look on."""
+        from normscope.probes import HistoryProbe, ProbeObserver
+
+        seen: list[Observer] = [HistoryProbe(dataset.valid)] if self.inspect else []
+        if self.probes:
+            seen.append(ProbeObserver(dataset.valid, self.probes, self.every))
+        return seen
+
+
+def _names(probe: str | None, every: int | None) -> list[str]:
+    """The probes that a person typed, with commas between them; refused before data are read.
+
+    Raises:
+        InputError: if there is no such probe, or only the interval is there.
+    """
+    if probe is None:
+        if every is not None:
+            msg = "--probe-every says how often probes read; say which, as in --probe all."
+            raise InputError(msg)
+        return []
+    from normscope.probes import chosen
+
+    names = [name.strip() for name in probe.split(",")]
+    chosen(names)
+    return names
+
+
+def _train(recipe: Recipe, out: Path | None, shown: _Shown, looks: _Looks) -> None:
     """Train by a recipe into a new folder."""
     from normscope import training
 
     dataset = training.dataset_of(recipe)
     stem = _RUNS / _name(recipe, dataset)
     where, number = (stem, True) if out is None else (out, False)
-    observers = [*shown.observers(dataset), *_probes(dataset, inspect=inspect)]
+    observers = [*shown.observers(dataset), *looks.observers(dataset)]
     result = training.train(recipe, dataset, out=where, number=number, observers=observers)
-    _finish(result, dataset, shown, inspect=inspect)
+    _finish(result, dataset, shown, looks)
 
 
 def _name(recipe: Recipe, dataset: "Dataset") -> str:
@@ -115,29 +161,22 @@ def _name(recipe: Recipe, dataset: "Dataset") -> str:
     return f"{dataset.name.split('.')[0]}-{network}"
 
 
-def _resume(folder: Path, data: str | None, shown: _Shown, *, inspect: bool) -> None:
+def _resume(folder: Path, data: str | None, shown: _Shown, looks: _Looks) -> None:
     """Take up the run in a folder."""
     from normscope import training
 
     dataset = training.dataset_of(training.unfinished_run(folder).recipe, data)
-    observers = [*shown.observers(dataset), *_probes(dataset, inspect=inspect)]
+    observers = [*shown.observers(dataset), *looks.observers(dataset)]
     result = training.resume(folder, dataset, observers=observers)
-    _finish(result, dataset, shown, inspect=inspect)
+    _finish(result, dataset, shown, looks)
 
 
-def _probes(dataset: "Dataset", *, inspect: bool) -> "list[Observer]":
-    """What looks inside the network while it trains."""
-    from normscope.probes import HistoryProbe
-
-    return [HistoryProbe(dataset.valid)] if inspect else []
-
-
-def _finish(result: "TrainResult", dataset: "Dataset", shown: _Shown, *, inspect: bool) -> None:
+def _finish(result: "TrainResult", dataset: "Dataset", shown: _Shown, looks: _Looks) -> None:
     """Look inside the trained network, and show what came out, also where the look failed."""
     from normscope.studies import inspect_run
 
     try:
-        if inspect and result.folder:
+        if looks.inspect and result.folder:
             inspect_run(result.folder, dataset)
     finally:
         shown.result(result)

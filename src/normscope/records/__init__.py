@@ -19,6 +19,7 @@ from normscope.records._inspection import LayerStatistics as LayerStatistics
 from normscope.records._inspection import Mistake as Mistake
 from normscope.records._inspection import Specimen as Specimen
 from normscope.records._lines import append_line as append_line
+from normscope.records._lines import append_lines as append_lines
 from normscope.records._lines import keep_lines as keep_lines
 from normscope.records._lines import read_lines as read_lines
 from normscope.records._problems import first_told as first_told

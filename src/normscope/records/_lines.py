@@ -53,8 +53,17 @@ def append_line(file: Path, record: Record) -> None:
     Raises:
         StorageError: if the disk refuses.
     """
+    append_lines(file, [record])
+
+
+def append_lines(file: Path, records: Sequence[Record]) -> None:
+    """Add several records, and wait for the disk once.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
     with storage_errors(file), file.open("ab") as lines:
-        lines.write(_line(record))
+        lines.write(b"".join(map(_line, records)))
         lines.flush()
         os.fsync(lines.fileno())
 
