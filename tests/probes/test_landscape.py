@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from normscope.probes._landscape import MULTIPLES, Landscape
-from tests.probes.moments import curves_of, moment_of, regression, state_of, values_of
+from tests.probes.one_step import curves_of, moment_of, regression, state_of, values_of
 
 GRID = torch.tensor(MULTIPLES, dtype=torch.float64)
 

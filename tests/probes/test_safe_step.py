@@ -8,14 +8,14 @@ from torch import nn
 
 from normscope.probes._moment import Moment
 from normscope.probes._safe_step import LENGTHS, SafeStep
-from tests.probes.moments import curves_of, moment_of, regression, state_of, values_of
+from tests.probes.one_step import curves_of, moment_of, regression, state_of, values_of
 
 FACTOR = LENGTHS[1] / LENGTHS[0]
 
 
 def test_the_grid() -> None:
-    assert len(LENGTHS) == 21
-    assert (LENGTHS[0], LENGTHS[-1]) == pytest.approx((1e-4, 10))
+    assert len(LENGTHS) == 19
+    assert (LENGTHS[0], LENGTHS[-1]) == pytest.approx((1e-4, 10**0.5))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 300.0])
@@ -62,7 +62,7 @@ def test_a_batch_norm_bears_longer_steps() -> None:
 def test_a_loss_that_only_falls_is_safe_to_the_end() -> None:
     network = nn.Linear(1, 1, bias=False).double()
     of = values_of(SafeStep().read(moment_of(network, lambda n: n.weight.sum(), rate=0.0)))
-    assert of["largest-safe", ""] == of["best", ""] == pytest.approx(10 * of["unit", ""])
+    assert of["largest-safe", ""] == of["best", ""] == pytest.approx(LENGTHS[-1] * of["unit", ""])
 
 
 def test_a_loss_that_is_nan_out_there_is_not_safe_there() -> None:

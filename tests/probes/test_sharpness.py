@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from normscope.probes._moment import Moment
 from normscope.probes._sharpness import Sharpness
-from tests.probes.moments import moment_of, regression, state_of, values_of
+from tests.probes.one_step import moment_of, regression, state_of, values_of
 
 
 def of_quadratic(*eigenvalues: float) -> dict[tuple[str, str], float]:
@@ -22,7 +22,7 @@ def of_quadratic(*eigenvalues: float) -> dict[tuple[str, str], float]:
 def test_a_quadratic(eigenvalues: tuple[float, ...]) -> None:
     of = of_quadratic(*eigenvalues)
     assert of["eigenvalue", ""] == pytest.approx(eigenvalues[0], rel=1e-8)
-    assert of["residual", ""] < 1e-5
+    assert of["residual", ""] < 1e-4
 
 
 def test_eigenvalues_of_one_size_and_two_signs_do_not_settle_and_that_is_told() -> None:

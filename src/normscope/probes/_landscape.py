@@ -1,5 +1,6 @@
 """The loss and its gradient along the gradient, and along the step that the optimizer made."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from normscope.probes._moment import Moment, Parameters
 from normscope.probes._vectors import length, ratio
 from normscope.records import Reading
+
+_Lengths = dict[str, float]
 
 MULTIPLES = tuple(float(multiple) for multiple in np.geomspace(1 / 4, 4, 8))
 """Of the step's length, where the landscape is looked at: 0.25, 0.37, 0.55, 0.82, 1.2, …, 4."""
@@ -68,13 +71,12 @@ class Landscape:
     """
 
     name: str = "landscape"
-    every: int = 1000
+    every: int = 2000
 
     def read(self, moment: Moment) -> list[Reading]:
         """The curves and what follows from them, along both directions."""
-        start = moment.before
-        _, gradient = moment.gradient_at(start)
-        step = {name: moment.after[name] - start[name] for name in gradient}
+        _, gradient = moment.gradient_at(moment.before)
+        step = {name: moment.after[name] - moment.before[name] for name in gradient}
         scale = -ratio(length(step.values()), length(gradient.values()))
         down = {name: scale * part for name, part in gradient.items()}
         return [
@@ -87,14 +89,20 @@ class Landscape:
         self, along: str, direction: Parameters, gradient: Parameters, moment: Moment
     ) -> list[Reading]:
         """What is seen along one direction."""
-        seen = [_look(moment, multiple, direction, gradient) for multiple in MULTIPLES]
-        losses, changes = [look.loss for look in seen], [look.change for look in seen]
+        losses, changes = list[float](), list[_Lengths]()
+        for multiple in MULTIPLES:
+            there = moment.moved(multiple, direction, moment.before)
+            loss, slopes = moment.gradient_at(there, list(gradient))
+            losses.append(loss)
+            changes.append(_lengths({name: gradient[name] - slopes[name] for name in gradient}))
+        start, way = _lengths({name: moment.before[name] for name in gradient}), _lengths(direction)
+        kernels = {n: start[n] for n in start if moment.before[n].ndim > 1 and start[n] > 0}
+        curves = {"loss": losses, "gradient-change": [math.hypot(*c.values()) for c in changes]}
         numbers = {
             "loss-variation": _largest(losses) + _largest([-loss for loss in losses]),
-            "smoothness": _largest([look.smoothness for look in seen]),
-            "scale-free-smoothness": _largest([look.scale_free for look in seen]),
+            "smoothness": _steepest(changes, way, dict.fromkeys(start, 1.0)),
+            "scale-free-smoothness": _steepest(changes, way, kernels),
         }
-        curves = {"loss": losses, "gradient-change": changes}
         step, probe = moment.step, self.name
         return [
             Reading(step=step, probe=probe, quantity=f"{along}-{quantity}", values=tuple(values))
@@ -105,33 +113,22 @@ class Landscape:
         ]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What is seen at one point of a line."""
-
-    loss: float
-    change: float
-    smoothness: float
-    scale_free: float
+def _lengths(parts: Parameters) -> _Lengths:
+    """Of each part by itself."""
+    return {name: length([part]) for name, part in parts.items()}
 
 
-def _look(moment: Moment, multiple: float, direction: Parameters, gradient: Parameters) -> _Look:
-    """At `multiple` times the direction; `gradient` is that of the start."""
-    start = moment.before
-    loss, there = moment.gradient_at(moment.moved(multiple, direction, start), list(gradient))
-    changes = {name: gradient[name] - part for name, part in there.items()}
-    change = length(changes.values())
-    lengths = {n: length([start[n]]) for n in changes if start[n].ndim > 1}
-    scaled = {n: size for n, size in lengths.items() if size > 0}
-    return _Look(
-        loss=loss,
-        change=change,
-        smoothness=ratio(change, multiple * length(direction.values())),
-        scale_free=ratio(
-            length([changes[n] * size for n, size in scaled.items()]),
-            multiple * length([direction[n] / size for n, size in scaled.items()]),
-        ),
-    )
+def _steepest(changes: list[_Lengths], way: _Lengths, units: _Lengths) -> float:
+    """The largest change of the gradient per length of the way.
+
+    Args:
+        changes: of each parameter's gradient, at each multiple of the way.
+        way: how far each parameter goes.
+        units: the length that counts as 1, of each parameter that counts.
+    """
+    far = math.hypot(*(way[name] / unit for name, unit in units.items()))
+    steep = [math.hypot(*(change[name] * units[name] for name in units)) for change in changes]
+    return _largest([ratio(a, m * far) for a, m in zip(steep, MULTIPLES, strict=True)])
 
 
 def _largest(values: list[float]) -> float:

@@ -9,8 +9,8 @@ from normscope.probes._moment import Moment
 from normscope.probes._vectors import length, ratio
 from normscope.records import Reading
 
-LENGTHS = tuple(float(part) for part in np.geomspace(1e-4, 10, 21))
-"""Of the steps, in lengths of the parameters: four per decade from 0.0001 to 10."""
+LENGTHS = tuple(float(part) for part in np.geomspace(1e-4, 10**0.5, 19))
+"""Of the steps, in lengths of the parameters: four per decade from 0.0001 to 3.16."""
 
 
 @dataclass
@@ -19,8 +19,8 @@ class SafeStep:
 
     .. math:: r(a) = L(\theta - a \nabla L(\theta)) / L(\theta)
 
-    for the parameters θ after the step and the loss of the probe batch, over 21 step lengths
-    ‖a ∇L‖ of 0.0001 to 10 times ‖θ‖ (of all that learns), four per decade, so that the grid fits
+    for the parameters θ after the step and the loss of the probe batch, over 19 step lengths
+    ‖a ∇L‖ of 0.0001 to 3.16 times ‖θ‖ (of all that learns), four per decade, so that the grid fits
     any parametrization; a itself is what gradient descent calls the learning rate.
 
     (Bjorck, Gomes, Selman & Weinberger 2018, arXiv 1806.02375, draw r over a with and without batch
@@ -32,12 +32,12 @@ class SafeStep:
     - ``unit``: ‖θ‖ / ‖∇L‖, the a that moves the parameters by their own length; the a of a point of
       the grid is that point times this,
     - ``largest-safe``: the largest a of the grid before the first at which the loss is above
-      L(θ); 0 if that is the first of all, and the end of the grid, 10 units, if there is none,
+      L(θ); 0 if that is the first of all, and the end of the grid, 3.16 units, if there is none,
     - ``best``: the a of the grid with the smallest loss.
 
     NaN where there is no gradient.
 
-    Cost: 1 FB and 21 F.
+    Cost: 1 FB and 19 F.
 
     Example:
         >>> from torch import nn

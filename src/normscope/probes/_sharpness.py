@@ -8,7 +8,7 @@ from normscope.probes._moment import Moment, Parameters
 from normscope.probes._vectors import length, product, ratio
 from normscope.records import Reading
 
-_ITERATIONS = 20
+_ITERATIONS = 12
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Sharpness:
 
     .. math:: v_{k+1} = H v_k / \lVert H v_k \rVert, \qquad \lambda = v_k^\top H v_k
 
-    for the Hessian H of the probe batch's loss by all parameters that learn, after the step; 20
+    for the Hessian H of the probe batch's loss by all parameters that learn, after the step; 12
     iterations from a random vector that is the same at every reading. The residual says how far
     that got: H has an eigenvalue within residual · |λ| of λ.
 
@@ -29,7 +29,7 @@ class Sharpness:
     - ``eigenvalue``: λ; negative where the largest in size is,
     - ``residual``: ‖H v − λ v‖ / |λ|; where it is not small, |λ| is but a lower bound.
 
-    Cost: 20 times a forward pass, a backward pass and one back through both: about 50 FB. A network
+    Cost: 12 times a forward pass, a backward pass and one back through both: about 30 FB. A network
     with an operation that torch cannot differentiate twice raises torch's error.
 
     Example:
