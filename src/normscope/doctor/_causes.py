@@ -19,6 +19,7 @@ from normscope.stats import BatchSpread, Moments, merge_all
 
 INPUT, STALE, ALONE = "input scaled differently", "stale", "one layer's statistics"
 NEVER, AVERAGED = "never collected", "weights averaged without buffers"
+UNKNOWN = "unknown"
 _RECALIBRATE = "normscope.recalibrate(model, loader)"
 _APART = 0.5
 """Means of one layer's calls that are further apart, in deviations, are of two distributions."""
@@ -303,10 +304,23 @@ def _small_batches(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -
     )
 
 
+def many_small(fits: Sequence[LayerFit]) -> Cause:
+    """Where no layer is off by itself, and exact statistics close the gap all the same."""
+    most = max(fits, key=lambda fit: max(fit.shift, fit.spread))
+    return Cause(
+        "small deviations in many layers",
+        f"No layer is off by much, {most.path!r} most: {most.told()}. Together they cost the gap, "
+        "as they do early in a training, or where it is noisier than eval mode (dropout, "
+        "stochastic depth).",
+        f"{_RECALIBRATE} before the model is used.",
+        {"largest shift, deviations": most.shift, "largest spread, logarithm": most.spread},
+    )
+
+
 def _changed_since(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause:
     if not off:
         return Cause(
-            "unknown",
+            UNKNOWN,
             "Each layer's running statistics describe its input within the noise of such batches.",
             "Look at the layers that are not batch norms, and whether these batches are made as "
             "those of the training were.",
