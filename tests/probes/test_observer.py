@@ -17,12 +17,11 @@ from normscope.probes import Moment, ProbeObserver, read_readings
 from normscope.records import Reading, Recipe
 from normscope.training import resume, train
 from tests.conftest import bars
-from tests.probes.looking import Failing, Movement, all_of_them
+from tests.probes.looking import Everything, Failing, Movement, all_of_them
 from tests.training.test_train import StopAfter
 
 SMALL = Recipe(hidden=(12, 8), epochs=3, batch_size=20, constant_epochs=2, seed=5)
 OWN = Path(__file__).resolve().parents[1] / "training" / "own_models.py"
-STEPS = 18
 
 
 def folder_bits(folder: Path) -> dict[str, object]:
@@ -56,15 +55,15 @@ def test_a_run_ends_in_the_same_bits(tiny: Dataset, norm: str, own: str) -> None
     states = []
     for where, observers in (
         ("alone", []),
-        ("seen", [ProbeObserver(tiny.valid, all_of_them(), every=1)]),
-        ("all", [ProbeObserver(tiny.valid, "all", every=5)]),
+        ("seen", [ProbeObserver(tiny.valid, all_of_them(), every=7)]),
+        ("all", [ProbeObserver(tiny.valid, "all", every=17)]),
     ):
         torch.manual_seed(1), np.random.seed(1)
         train(recipe, tiny, out=where, observers=observers)
         states.append((torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()))
     assert states[0] == states[1] == states[2]
     assert folder_bits(Path("alone")) == folder_bits(Path("seen")) == folder_bits(Path("all"))
-    assert {r.step for r in read_readings("seen")} == set(range(1, STEPS + 1))
+    assert {r.step for r in read_readings("seen")} == {7, 14}
 
 
 class Loss(Movement):
@@ -121,16 +120,16 @@ def test_a_run_taken_up_makes_the_readings_beyond_its_checkpoint_anew(
     tiny: Dataset, tmp_path: Path
 ) -> None:
     def observer() -> ProbeObserver:
-        return ProbeObserver(tiny.valid, all_of_them())
+        return ProbeObserver(tiny.valid, [Everything(), Movement()], every=4)
 
     train(SMALL, tiny, out="whole", observers=[observer()])
     with pytest.raises(TrainingInterruptedError):
         train(SMALL, tiny, out="parts", observers=[observer(), StopAfter(2, 3)])
     file = Path("parts/readings.jsonl")
     kept = file.read_bytes()
-    assert read_readings("parts")[-1].step == 9
+    assert read_readings("parts")[-1].step == 8
     # What a kill may leave: moments beyond the checkpoint, and half a line.
-    beyond = Reading(step=10, probe="movement", quantity="far", value=-1.0)
+    beyond = Reading(step=12, probe="movement", quantity="far", value=-1.0)
     file.write_bytes(kept + beyond.model_dump_json().encode() + b'\n{"step":')
     resume("parts", tiny, observers=[observer()])
     assert file.read_bytes() == Path("whole/readings.jsonl").read_bytes()
@@ -143,20 +142,20 @@ def test_tensorboard_has_them_once_also_when_the_run_is_taken_up(tiny: Dataset) 
     ).EventAccumulator
     probes = [Movement()]
     with pytest.raises(TrainingInterruptedError):
-        observers = [ProbeObserver(tiny.valid, probes), StopAfter(2, 3)]
+        observers = [ProbeObserver(tiny.valid, probes, every=6), StopAfter(2, 3)]
         train(SMALL, tiny, out="run", observers=observers)
-    resume("run", tiny, observers=[ProbeObserver(tiny.valid, probes)])
+    resume("run", tiny, observers=[ProbeObserver(tiny.valid, probes, every=6)])
     events = accumulator("run/tensorboard/probes").Reload()
     tag = "movement/far/layers.0.linear.weight"
-    assert [event.step for event in events.Scalars(tag)] == [3, 6, 9, 12, 15, 18]
+    assert [event.step for event in events.Scalars(tag)] == [6, 12, 18]
     epochs = accumulator("run/tensorboard").Reload()
     assert [event.step for event in epochs.Scalars("loss/train")] == [1, 2, 3]
 
 
 def test_a_failing_probe_does_not_stop_the_training(tiny: Dataset) -> None:
     train(SMALL, tiny, out="alone")
-    observer = ProbeObserver(tiny.valid, [Failing(), Movement()])
-    with pytest.warns(RuntimeWarning, match="failing failed at step 2") as told:
+    observer = ProbeObserver(tiny.valid, [Failing(), Movement()], every=6)
+    with pytest.warns(RuntimeWarning, match="failing failed at step 6") as told:
         train(SMALL, tiny, out="seen", observers=[observer])
     assert len(told) == 1
     assert observer.failures == {"failing": "ValueError: in the middle"}
@@ -167,7 +166,7 @@ def test_a_failing_probe_does_not_stop_the_training(tiny: Dataset) -> None:
 
 def test_damaged_readings_are_refused_before_the_first_step(tiny: Dataset) -> None:
     with pytest.raises(TrainingInterruptedError):
-        train(SMALL, tiny, out="run", observers=[StopAfter(1, 3)])
+        train(SMALL, tiny, out="run", observers=[StopAfter(1, 1)])
     Path("run/readings.jsonl").write_text("nonsense\n")
     with pytest.raises(RunFolderError, match=r"readings.jsonl, line 1.*Delete it"):
         resume("run", tiny, observers=[ProbeObserver(tiny.valid, [Movement()])])

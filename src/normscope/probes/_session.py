@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError, StorageError
-from normscope.anatomy import preserved
+from normscope.anatomy import preserved, random_states_kept
 from normscope.probes._moment import Moment, Parameters, Probe
 from normscope.records import Reading
 
@@ -85,8 +85,9 @@ class Session:
         )
         waiting = [probe for probe, every in self._probes if step % every == 0]
         readings: list[Reading] = []
-        while waiting:
-            readings += self._read_until_one_fails(waiting, moment)
+        with random_states_kept():
+            while waiting:
+                readings += self._read_until_one_fails(waiting, moment)
         try:
             self._keep(readings)
         except StorageError as error:
