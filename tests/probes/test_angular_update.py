@@ -152,3 +152,11 @@ def test_products_of_the_whole_are_the_sums_over_rows() -> None:
     by_rows, as_one = Products.of(*parts).whole, Products.of(*parts.reshape(3, 1, 20))
     for name in ("ww", "wd", "dd", "tt", "wg", "gg"):
         assert torch.allclose(getattr(by_rows, name), getattr(as_one, name)[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 50_000), (300, 250), (2, 0)])
+def test_many_rows_and_long_ones_are_gone_through_part_by_part(shape: tuple[int, int]) -> None:
+    w, after, g = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    products = Products.of(w, after, g)
+    assert torch.allclose(products.wg, (w.double() * g.double()).sum(1))
+    assert torch.allclose(products.dd, (after.double() - w.double()).square().sum(1))

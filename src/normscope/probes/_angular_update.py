@@ -61,7 +61,7 @@ class AngularUpdate:
     needs_loss: ClassVar[bool] = False
 
     name: str = "angular-update"
-    every: int = 100
+    every: int = 250
 
     def read(self, moment: Moment) -> list[Reading]:
         """Seven quantities of every weight layer."""

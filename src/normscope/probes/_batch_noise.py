@@ -74,7 +74,7 @@ class BatchNoise:
     """
 
     name: str = "batch-noise"
-    every: int = 1000
+    every: int = 2000
     batch_size: int = 120
     fixed: int = 8
     draws: int = 16

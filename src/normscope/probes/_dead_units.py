@@ -40,7 +40,7 @@ class DeadUnits:
     """
 
     name: str = "dead-units"
-    every: int = 100
+    every: int = 500
 
     def read(self, moment: Moment) -> list[Reading]:
         """Three quantities of every weight layer."""

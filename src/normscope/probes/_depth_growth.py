@@ -39,7 +39,7 @@ class DepthGrowth:
     """
 
     name: str = "depth-growth"
-    every: int = 100
+    every: int = 500
 
     def read(self, moment: Moment) -> list[Reading]:
         """Up to five quantities of every weight layer."""

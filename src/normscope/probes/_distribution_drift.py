@@ -51,7 +51,7 @@ class DistributionDrift:
     """
 
     name: str = "distribution-drift"
-    every: int = 100
+    every: int = 500
     _last: dict[tuple[str, str], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def read(self, moment: Moment) -> list[Reading]:

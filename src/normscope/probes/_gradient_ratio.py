@@ -38,7 +38,7 @@ class GradientRatio:
     needs_loss: ClassVar[bool] = False
 
     name: str = "gradient-ratio"
-    every: int = 100
+    every: int = 250
 
     def read(self, moment: Moment) -> list[Reading]:
         """One quantity of every weight layer."""

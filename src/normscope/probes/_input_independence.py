@@ -35,7 +35,7 @@ class InputIndependence:
     """
 
     name: str = "input-independence"
-    every: int = 100
+    every: int = 500
 
     def read(self, moment: Moment) -> list[Reading]:
         """One or two quantities of every weight layer."""

@@ -49,7 +49,7 @@ class LengthDirection:
     needs_loss: ClassVar[bool] = False
 
     name: str = "length-direction"
-    every: int = 100
+    every: int = 250
 
     def read(self, moment: Moment) -> list[Reading]:
         """Five quantities of every weight, one of every norm with a γ."""

@@ -43,7 +43,7 @@ class ScaleInvariance:
     """
 
     name: str = "scale-invariance"
-    every: int = 500
+    every: int = 2000
 
     def read(self, moment: Moment) -> list[Reading]:
         """Two quantities of every weight layer, three of those in front of a batch norm."""

@@ -50,7 +50,7 @@ class StatisticsGap:
     """
 
     name: str = "statistics-gap"
-    every: int = 1000
+    every: int = 2000
 
     def read(self, moment: Moment) -> list[Reading]:
         """Three quantities of every batch norm that tracks, and one of the network."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from normscope.probes._moment import Moment
 from normscope.probes._summaries import exact
 
+_AT_ONCE = 2**15  # numbers, which stay in a core's cache
+
 
 @dataclass(frozen=True, eq=False)
 class Products:
@@ -43,12 +45,11 @@ class Products:
 
     @classmethod
     def of(cls, before: Tensor, after: Tensor, gradient: Tensor) -> "Products":
-        """Of matrices ``[rows, inputs]``."""
-        w, g = exact(before), exact(gradient)
-        d = exact(after) - w
-        ww, wd = _dot(w, w), _dot(w, d)
-        t = d - _growth(ww, wd)[:, None] * w
-        return cls(ww, wd, _dot(d, d), _dot(t, t), _dot(w, g), _dot(g, g))
+        """Of matrices ``[rows, inputs]``, some rows at a time."""
+        rows = max(1, _AT_ONCE // max(1, before.shape[1]))
+        parts = (matrix.split(rows) for matrix in (before, after, gradient))
+        products = [_of_rows(*part) for part in zip(*parts, strict=True)]
+        return cls(*(torch.cat(product) for product in zip(*products, strict=True)))
 
     @property
     def whole(self) -> "Products":
@@ -75,6 +76,15 @@ class Products:
     def angle(self) -> Tensor:
         """Between w and w + d, in radians; by its tangent, since arccos loses small angles."""
         return torch.atan2(self.tangent, self.length + self.wd / self.length)
+
+
+def _of_rows(before: Tensor, after: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+    """What `Products` holds of them, in its order."""
+    w, g = exact(before), exact(gradient)
+    d = exact(after) - w
+    ww, wd = _dot(w, w), _dot(w, d)
+    t = d - _growth(ww, wd)[:, None] * w
+    return ww, wd, _dot(d, d), _dot(t, t), _dot(w, g), _dot(g, g)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
