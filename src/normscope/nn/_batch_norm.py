@@ -126,15 +126,15 @@ class BatchNorm(_BatchNorm):
         mean, variance, affine = self.running_mean, self.running_var, (self.weight, self.bias)
         by_batch = self.training or mean is None or variance is None
         name = type(self).__name__
-        _check_input(input, name, self.num_features, self._dimensions, by_batch=by_batch)
+        check_input(input, name, self.num_features, self._dimensions, by_batch=by_batch)
         if not by_batch:
             return F.batch_norm(input, mean, variance, *affine, eps=self.eps)
         if mean is None or variance is None or not (self.training and self.track_running_stats):
             return F.batch_norm(input, None, None, *affine, training=True, eps=self.eps)
         return _normalize_and_track(
             input,
-            _Running(mean, variance, self.num_batches_tracked),
-            _Convention(self.momentum, self.running_variance, self.warm_up),
+            Running(mean, variance, self.num_batches_tracked),
+            Convention(self.momentum, self.running_variance, self.warm_up),
             *affine,
             self.eps,
         )
@@ -156,9 +156,9 @@ class BatchNorm(_BatchNorm):
         """
         if self.running_mean is None or self.running_var is None:
             return
-        running = _Running(self.running_mean, self.running_var, self.num_batches_tracked)
-        convention = _Convention(self.momentum, self.running_variance, self.warm_up)
-        _track(running, convention, mean, bessel_variance, n)
+        running = Running(self.running_mean, self.running_var, self.num_batches_tracked)
+        convention = Convention(self.momentum, self.running_variance, self.warm_up)
+        follow(running, convention, mean, bessel_variance, n)
 
     def to_torch(self) -> _BatchNorm:
         """The plain torch module that shares this layer's parameters and buffers.
@@ -211,20 +211,20 @@ class BatchNorm3d(BatchNorm, nn.BatchNorm3d):
     _torch_type = nn.BatchNorm3d
 
 
-class _Running(NamedTuple):
+class Running(NamedTuple):
     """The buffers that a batch moves; which variance they hold is the convention's to say."""
 
     mean: Tensor
     variance: Tensor
     batches: Tensor | None
 
-    def clone(self) -> "_Running":
+    def clone(self) -> "Running":
         """Copies, to be moved instead."""
         batches = None if self.batches is None else self.batches.clone()
-        return _Running(self.mean.clone(), self.variance.clone(), batches)
+        return Running(self.mean.clone(), self.variance.clone(), batches)
 
 
-class _Convention(NamedTuple):
+class Convention(NamedTuple):
     """How a batch moves them."""
 
     momentum: float | None
@@ -234,14 +234,14 @@ class _Convention(NamedTuple):
 
 def _normalize_and_track(
     x: Tensor,
-    running: _Running,
-    convention: _Convention,
+    running: Running,
+    convention: Convention,
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
 ) -> Tensor:
     """Normalize by the statistics of the batch, and let the running ones follow them."""
-    if _is_recomputed():
+    if is_recomputed():
         # Copies move, not the buffers; none at all would not do, because checkpointing counts
         # what each of the two passes saves.
         running = running.clone()
@@ -255,12 +255,12 @@ def _normalize_and_track(
     mean, variance = torch.zeros_like(running.mean), torch.zeros_like(running.variance)
     y = F.batch_norm(x, mean, variance, weight, bias, training=True, momentum=1.0, eps=eps)
     if x.numel():
-        _track(running, convention, mean, variance, x.numel() // x.shape[1])
+        follow(running, convention, mean, variance, x.numel() // x.shape[1])
     return y
 
 
-def _track(
-    running: _Running, convention: _Convention, mean: Tensor, bessel_variance: Tensor, n: int
+def follow(
+    running: Running, convention: Convention, mean: Tensor, bessel_variance: Tensor, n: int
 ) -> None:
     """Let the running statistics follow those of a batch with n values per channel."""
     variance = bessel_variance
@@ -271,7 +271,7 @@ def _track(
     running.variance.lerp_(variance, share)
 
 
-def _share_of_the_new(running: _Running, convention: _Convention) -> Tensor | float:
+def _share_of_the_new(running: Running, convention: Convention) -> Tensor | float:
     """Count the batch, and say how much it weighs, without asking the device for the count."""
     momentum, batches = convention.momentum, running.batches
     if batches is None:
@@ -284,7 +284,7 @@ def _share_of_the_new(running: _Running, convention: _Convention) -> Tensor | fl
     return share.to(running.mean.dtype)
 
 
-def _is_recomputed() -> bool:
+def is_recomputed() -> bool:
     """Whether this forward runs inside a backward, as those of activation checkpointing do."""
     if torch.compiler.is_compiling():
         return False
@@ -302,7 +302,7 @@ def _problem_of(momentum: float | None, running_variance: str, *, warm_up: bool)
     return None
 
 
-def _check_input(
+def check_input(
     x: Tensor, name: str, channels: int, dimensions: Sequence[int], *, by_batch: bool
 ) -> None:
     """Say in sentences what the kernel would refuse in worse words, or not at all.
@@ -348,5 +348,5 @@ def _too_small(x: Tensor, layer: str, channels: int) -> str:
 
 
 # Under torch.fx the input is a proxy without a shape: these become calls in the graph.
-torch.fx.wrap("_check_input")
+torch.fx.wrap("check_input")
 torch.fx.wrap("_normalize_and_track")

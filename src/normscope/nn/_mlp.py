@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -79,6 +80,16 @@ def plain_linear(
     return linear
 
 
+@runtime_checkable
+class LinearFactory(Protocol):
+    """Makes a linear map, such as `ScaledLinear`."""
+
+    def __call__(
+        self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator | None = None
+    ) -> nn.Module:
+        """Draw its first weights from the generator, ``[outputs, inputs]`` and nothing else."""
+
+
 class NormalizedLayer(nn.Module):
     """One layer of the article: ``s1 = linear(x)``, ``s3 = norm(s1)``.
 
@@ -107,6 +118,8 @@ class MLP(nn.Module):
         widths: columns of the input, of each hidden layer, and of the logits.
         norm: makes the normalization of a layer from its width; none where absent. A layer has a
             bias exactly where it has no normalization.
+        norm_hidden: whether the hidden layers have it; if not, only the last has.
+        linear: makes a layer's linear map; by default as `scaled_weights` says.
         scaled_weights: `ScaledLinear` (the article's) or `plain_linear`.
         seed: decides the weights; networks with equal widths and seed start with equal draws,
             whatever their norm and parametrization.
@@ -127,6 +140,8 @@ class MLP(nn.Module):
         widths: Sequence[int],
         *,
         norm: Callable[[int], nn.Module] | None = None,
+        norm_hidden: bool = True,
+        linear: LinearFactory | None = None,
         scaled_weights: bool = True,
         seed: int = 0,
     ) -> None:
@@ -135,14 +150,14 @@ class MLP(nn.Module):
             msg = f"A network needs the widths of its input and its output, got {list(widths)}."
             raise InputError(msg)
         generator = torch.Generator().manual_seed(seed)
-        linear = ScaledLinear if scaled_weights else plain_linear
-        self.layers = nn.ModuleList(
-            NormalizedLayer(
-                linear(inputs, outputs, bias=norm is None, generator=generator),
-                nn.Identity() if norm is None else norm(outputs),
+        linear = linear or (ScaledLinear if scaled_weights else plain_linear)
+        layers, norms = [], [norm if norm_hidden else None] * (len(widths) - 2) + [norm]
+        for (inputs, outputs), its_norm in zip(itertools.pairwise(widths), norms, strict=True):
+            its_linear = linear(inputs, outputs, bias=its_norm is None, generator=generator)
+            layers.append(
+                NormalizedLayer(its_linear, its_norm(outputs) if its_norm else nn.Identity())
             )
-            for inputs, outputs in itertools.pairwise(widths)
-        )
+        self.layers = nn.ModuleList(layers)
 
     def normalized_layers(self) -> list[NormalizedLayer]:
         """The layers, first to last."""

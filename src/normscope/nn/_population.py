@@ -2,12 +2,14 @@
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._shapes import Batch
+from normscope.nn._ladder import PartialBatchNorm
 from normscope.nn._mlp import MLP, NormalizedLayer, ScaledLinear
 from normscope.nn._products import fast_linear
 from normscope.stats import Moments, merge_all
@@ -24,6 +26,8 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
     a deep layer with activations that its predecessors normalized batch by batch, which it never
     sees in eval mode. The variance is the population's, divided by the number of rows; moments of
     chunks are merged (Chan), so rows with a mean of 1e4 and a deviation of 1 are no trouble.
+
+    Half batch norms (`PartialBatchNorm`) are given theirs in the same way.
 
     Afterwards the network is in eval mode. Layers without batch norm pass through. Besides the
     images it holds the sums of one layer, ``[rows, units]``, for all rows.
@@ -42,7 +46,7 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
     """
     network.eval()
     layers = network.normalized_layers()
-    while layers and not isinstance(layers[-1].norm, _BatchNorm):
+    while layers and not has_running_statistics(layers[-1].norm):
         layers.pop()
     # Chunk by chunk, the sums of a layer take the place of those of the layer before. A chunk
     # stays in the cache from one to the other, and is small beside all rows, since for a moment
@@ -51,11 +55,23 @@ def set_population_statistics(network: MLP, images: Batch) -> None:
     before: NormalizedLayer | None = None
     for layer in layers:
         sums = _sums(layer, before, chunks)
-        if isinstance(layer.norm, _BatchNorm):
+        if has_running_statistics(layer.norm):
             _set_statistics(layer.norm, sums)
         else:
             collections.deque(sums, maxlen=0)
         before = layer
+
+
+def has_running_statistics(norm: nn.Module) -> TypeGuard[_BatchNorm | PartialBatchNorm]:
+    """Whether eval goes by statistics that estimate those of the population.
+
+    Example:
+        >>> has_running_statistics(PartialBatchNorm(3, "mean"))
+        True
+        >>> has_running_statistics(nn.LayerNorm(3))
+        False
+    """
+    return isinstance(norm, _BatchNorm | PartialBatchNorm)
 
 
 def _sums(
@@ -77,7 +93,7 @@ def _linear(layer: NormalizedLayer) -> Callable[[Tensor], Tensor]:
     return lambda x: fast_linear(x, weight)
 
 
-def _set_statistics(norm: _BatchNorm, sums: Iterable[Tensor]) -> None:
+def _set_statistics(norm: _BatchNorm | PartialBatchNorm, sums: Iterable[Tensor]) -> None:
     """Set one layer's running statistics to the merged moments of its input sums."""
     moments = merge_all(Moments.of_columns(chunk) for chunk in sums)
     assert norm.running_mean is not None

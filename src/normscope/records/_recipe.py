@@ -24,14 +24,34 @@ def _field(default: Any, section: str, description: str, **limits: Any) -> Any:
 Option = str | int | bool | Annotated[float, Field(allow_inf_nan=False)]
 """What a recipe can hand to a function: what TOML and JSON both can write, and read back alike."""
 
+Norm = Literal[
+    "batch",
+    "none",
+    "layer",
+    "noisy",
+    "detached",
+    "mean",
+    "variance",
+    "calibrated",
+    "weight",
+    "last",
+    "clipped",
+]
+"""What `Recipe.norm` can be."""
+
+_WHOLE_BATCHES_ONLY = ("noisy", "detached", "mean", "variance")
+"""The norms that go by the batch, and know no ghosts."""
+
 _BUILT_IN_ONLY = (
     "hidden",
+    "ghost_size",
     "weights",
     "eps",
     "average",
     "decay",
     "warm_up",
     "running_variance",
+    "clipping",
 )
 """The fields that shape the built-in network, and mean nothing to a model of somebody's own."""
 
@@ -82,8 +102,18 @@ class Recipe(Record):
         "Widths of the hidden layers; none at all is [] in a file and '' on the command line.",
         strict=False,
     )
-    norm: Literal["batch", "none", "layer"] = _field(
-        "batch", "Network", "What normalizes every layer, the logits as well."
+    norm: Norm = _field(
+        "batch",
+        "Network",
+        "What normalizes every layer, the logits as well. From noisy on: controls, which change "
+        "one thing each (see norms.md).",
+    )
+    ghost_size: int = _field(
+        0,
+        "Network",
+        "With norm = batch or last: cut every batch into parts of so many rows, each normalized by "
+        "its own statistics; 0: do not.",
+        ge=0,
     )
     weights: Literal["scaled", "plain"] = _field(
         "scaled",
@@ -120,6 +150,13 @@ class Recipe(Record):
     batch_size: int = _field(120, "Training", "Rows in a mini-batch.", ge=2)
     learning_rate: float = _field(
         0.02, "Training", "Adam's step, at the start.", gt=0, allow_inf_nan=False
+    )
+    clipping: float = _field(
+        0.01,
+        "Training",
+        "With norm = clipped: a unit's gradient is at most so long, its weights being 1 long.",
+        gt=0,
+        allow_inf_nan=False,
     )
     constant_epochs: int = _field(
         15,
@@ -158,6 +195,19 @@ class Recipe(Record):
     def _warm_up_has_something_to_warm(self) -> Self:
         if self.warm_up and self.average == "cumulative":
             msg = "warm_up is for average = exponential; the cumulative average needs none"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _ghosts_are_parts_of_a_batch(self) -> Self:
+        if self.ghost_size and self.norm in _WHOLE_BATCHES_ONLY:
+            msg = f"ghost_size is for norm = batch or last; norm = {self.norm} takes whole batches"
+            raise ValueError(msg)
+        if self.ghost_size == 1 or self.ghost_size > self.batch_size:
+            msg = (
+                f"ghost_size is {self.ghost_size}; it has to be 0, or from 2 to batch_size "
+                f"({self.batch_size})"
+            )
             raise ValueError(msg)
         return self
 

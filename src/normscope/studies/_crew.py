@@ -8,7 +8,7 @@ from normscope._errors import InputError
 from normscope.records import Recipe, Run
 from normscope.studies._cores import usable_cores
 from normscope.studies._messages import Task
-from normscope.training import choose_device
+from normscope.training import choose_device, has_written_out_step
 
 
 def crew_size(recipes: Sequence[Recipe], wanted: int | None) -> int:
@@ -48,8 +48,7 @@ def trains_together(recipe: Recipe) -> bool:
     On a CPU they are not: processes of one thread each keep its cores busy, and every run's bits
     are those of a training of its own.
     """
-    written_out = recipe.model is None and recipe.norm != "layer"
-    return written_out and choose_device(recipe.device).type != "cpu"
+    return has_written_out_step(recipe) and choose_device(recipe.device).type != "cpu"
 
 
 def work_left(task: Task, begun: Run | None) -> int:

@@ -12,6 +12,7 @@ from normscope.training._fitness import refuse_other_data as refuse_other_data
 from normscope.training._interrupts import stop_requests as stop_requests
 from normscope.training._memory import memory_errors as memory_errors
 from normscope.training._network import build_network as build_network
+from normscope.training._network import has_written_out_step as has_written_out_step
 from normscope.training._observers import Observer as Observer
 from normscope.training._observers import StartObserver as StartObserver
 from normscope.training._observers import StartView as StartView

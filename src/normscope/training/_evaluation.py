@@ -13,6 +13,7 @@ from normscope.anatomy import batch_norm_layers, modes_preserved, preserved
 from normscope.data import Split
 from normscope.nn import (
     MLP,
+    has_running_statistics,
     set_population_statistics,
     set_population_statistics_by_passes,
 )
@@ -94,10 +95,10 @@ def test_scores(network: nn.Module, *, train: Rows, test: Rows) -> TestScores:
     of it as one batch, as the founding article's script does; no fair test, since every row's
     answer then depends on the other test rows.
 
-    A network without batch normalization scores the same three times.
+    A network in which nothing tracks statistics scores the same three times.
     """
     running = evaluate(network, test)
-    if not batch_norm_layers(network):
+    if not _tracks(network):
         return TestScores(running=running, population=running, batch=running)
     with preserved(network):
         _normalize_by(network, train)
@@ -106,6 +107,13 @@ def test_scores(network: nn.Module, *, train: Rows, test: Rows) -> TestScores:
         _normalize_by(network, test)
         batch = evaluate(network, test)
     return TestScores(running=running, population=population, batch=batch)
+
+
+def _tracks(network: nn.Module) -> bool:
+    """Whether there are running statistics to replace."""
+    if isinstance(network, MLP):
+        return any(has_running_statistics(layer.norm) for layer in network.normalized_layers())
+    return bool(batch_norm_layers(network))
 
 
 def _normalize_by(network: nn.Module, rows: Rows) -> None:

@@ -5,6 +5,9 @@ from normscope.data import Dataset
 from normscope.records import Recipe, Run
 from normscope.training._own_model import refuse_wrong_arguments
 
+_BY_BATCH = {"batch", "last", "noisy", "detached", "mean", "variance"}
+"""The norms that are tested by the test set's own statistics, too."""
+
 
 def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     """Refuse a recipe that the data cannot serve.
@@ -24,7 +27,7 @@ def refuse_misfit(recipe: Recipe, dataset: Dataset) -> None:
     if recipe.model is not None:
         shape = dataset.train.images.shape[1:]
         refuse_wrong_arguments(recipe, shape=shape, classes=len(dataset.classes))
-    elif recipe.norm == "batch" and len(dataset.test) == 1:
+    elif recipe.norm in _BY_BATCH and len(dataset.test) == 1:
         msg = (
             f"{dataset.source}: the test set has one row, which has no batch statistics. Put at "
             "least two rows there."

@@ -5,6 +5,8 @@ from normscope.records import Environment, Run, Status, TestScores
 from normscope.training._run_folder import RunFolder
 from normscope.training._state import TrainingState
 
+_WITHOUT_EPS = {"none", "mean", "weight", "clipped"}
+
 
 class Progress:
     """Ties a training's state to its record and its folder.
@@ -98,7 +100,7 @@ class Progress:
         kept = f" The last good checkpoint, {self._kept}, is kept." if self._kept else ""
         where = f" The record is in {self._folder.path}." if self._folder else ""
         advice = [f"a smaller --learning-rate (it was {recipe.learning_rate:g})"]
-        if recipe.norm != "none" and recipe.model is None:
+        if recipe.norm not in _WITHOUT_EPS and recipe.model is None:
             advice.append(f"a larger --eps (it was {recipe.eps:g})")
         if recipe.weights == "plain":
             advice.append("--weights scaled")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from normscope.anatomy import batch_norm_layers
+from normscope.nn import CalibratedNorm, has_running_statistics
 from normscope.records import EpochRecord
 
 
@@ -55,10 +55,11 @@ class TrainingState:
         return len(self.losses)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Weights, batch norms' buffers and Adam's moments: what has to be finite to be saved."""
+        """Weights, norms' buffers and Adam's moments: what has to be finite to be saved."""
         yield from self.network.named_parameters()
-        for path, norm in batch_norm_layers(self.network).items():
-            yield from ((f"{path}.{name}", buffer) for name, buffer in norm.named_buffers())
+        for path, module in self.network.named_modules():
+            if has_running_statistics(module) or isinstance(module, CalibratedNorm):
+                yield from ((f"{path}.{name}", buffer) for name, buffer in module.named_buffers())
         for name, parameter in self.network.named_parameters():
             for slot, value in self.optimizer.state[parameter].items():
                 yield f"Adam's {slot} of {name}", value

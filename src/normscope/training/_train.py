@@ -11,7 +11,7 @@ from torch import nn
 from normscope._errors import DivergenceError, OwnModelError, RecipeError, RunFolderError
 from normscope.data import Dataset, Framing, fingerprint
 from normscope.data import load as load_data
-from normscope.nn import MLP
+from normscope.nn import MLP, NoisyBatchNorm
 from normscope.records import DataRecord, Recipe, Run, TestScores
 from normscope.training._environment import choose_device, cpu_threads, environment
 from normscope.training._evaluation import Rows, test_scores
@@ -323,7 +323,7 @@ def looking_on(
 ) -> list[Observer]:
     """`observers` and TensorBoard's, told of the start now, and of the end when `stack` closes."""
     everyone: list[Observer] = [*observers, *_tensorboard(folder)]
-    if not isinstance(state.network, MLP):  # which draws nothing
+    if _may_draw(state.network):
         everyone = [Shielded(observer, state.losses.device) for observer in everyone]
     steps = len(state.epochs) * state.steps_per_epoch + state.step
     view = StartView(steps, state.network, folder.path if folder else None)
@@ -333,6 +333,12 @@ def looking_on(
         if isinstance(observer, StartObserver):
             observer.on_ready(view)
     return everyone
+
+
+def _may_draw(network: nn.Module) -> bool:
+    """Whether the network may draw random numbers while it trains."""
+    own = not isinstance(network, MLP)
+    return own or any(isinstance(module, NoisyBatchNorm) for module in network.modules())
 
 
 def _end(observer: Observer, progress: Progress) -> None:

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from normscope.nn import MLP, BatchNorm, NormalizedLayer, ScaledLinear, fast_linear
-from normscope.training._network import LeanAdam
+from normscope.training._adam import LeanAdam
 from normscope.training._stacked import FusedAdam, RunningStatistics, Stack
 
 _kernels = torch.ops.aten
