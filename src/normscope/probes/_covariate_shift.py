@@ -49,7 +49,7 @@ class CovariateShift:
     """
 
     name: str = "covariate-shift"
-    every: int = 500
+    every: int = 1000
 
     def read(self, moment: Moment) -> list[Reading]:
         """The shift, of every layer that has weights."""

@@ -48,7 +48,7 @@ class SafeStep:
     """
 
     name: str = "safe-step"
-    every: int = 1000
+    every: int = 2000
 
     def read(self, moment: Moment) -> list[Reading]:
         """The curve, and where it is lowest and where it rises."""
