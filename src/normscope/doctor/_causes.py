@@ -19,7 +19,7 @@ from normscope.stats import BatchSpread, Moments, merge_all
 
 INPUT, STALE, ALONE = "input scaled differently", "stale", "one layer's statistics"
 NEVER, AVERAGED = "never collected", "weights averaged without buffers"
-UNKNOWN = "unknown"
+UNKNOWN, MANY_SMALL = "unknown", "small deviations in many layers"
 _RECALIBRATE = "normscope.recalibrate(model, loader)"
 _APART = 0.5
 """Means of one layer's calls that are further apart, in deviations, are of two distributions."""
@@ -215,12 +215,14 @@ def _momentum(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cau
 
 
 def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
-    """Much of the initial mean 0 and variance 1 is still in the running statistics."""
+    """Much of the initial mean 0 and variance 1 is left in the statistics, and makes them wrong."""
     left = {fit.path: _left_of_the_start(case.norms[fit.path]) for fit in off}
     if not left or min(left.values()) < _MUCH_OF_THE_START:
         return None
     path = off[0].path
     norm = case.norms[path]
+    if not _fits_without_the_start(norm, left[path], case.observation.batch_sights.of[path]):
+        return None
     return Cause(
         "slow statistics",
         f"With momentum {norm.momentum}, {100 * left[path]:.0f} % of the initial mean 0 and "
@@ -228,6 +230,15 @@ def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause |
         f"{_RECALIBRATE} before every evaluation, or a larger momentum.",
         {"share of the initial statistics": left[path]},
     )
+
+
+def _fits_without_the_start(norm: RunningNorm, left: float, sights: Sequence[Sight]) -> bool:
+    """Whether most of what is wrong with the running mean is that share of the initial zero."""
+    seen = [sight.moments for sight in sights if sight.moments is not None]
+    if norm.mean is None or not seen or left >= 1:
+        return left >= 1
+    exact, running = merge_all(seen).mean, norm.mean.double()
+    return bool((running / (1 - left) - exact).norm() < (running - exact).norm() / 2)
 
 
 def _left_of_the_start(norm: RunningNorm) -> float:
@@ -241,19 +252,19 @@ def _other_input(_: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> 
     """Only the first layer sees the scale of the inputs; it normalizes it away for the others."""
     if not off or off[0] is not fits[0] or 2 * len(off) > len(fits) + 1:
         return None
+    if len(fits) < 2 and (math.isnan(fits[0].scale) or abs(math.log(fits[0].scale)) < OFF):
+        return None
     first, others = fits[0], "" if len(fits) < 2 else ", and the others fit"
     only = f"Only the first batch norm, {first.path!r}, is off{others}"
     fix = "Scale the inputs as they were in training. Recalibrating would hide the mistake."
-    if math.isnan(first.scale) or (len(fits) < 2 and abs(math.log(first.scale)) < OFF):
-        return None
-    if abs(math.log(first.scale)) >= OFF:
+    if not math.isnan(first.scale) and abs(math.log(first.scale)) >= OFF:
         why = f"{only}: in all channels alike, its input is {first.scale:.3g} times as wide."
         return Cause(INPUT, why, fix, {"scale": first.scale})
     why = (
-        f"{only}: its input is shifted by {first.shift:.2g} deviations, and as wide as it was. "
-        "(Or its running mean was changed alone.)"
+        f"{only}: its input is another than in training, by {first.shift:.2g} deviations and a "
+        f"factor of {math.exp(min(first.spread, 700)):.3g}. (Or its statistics were changed alone.)"
     )
-    return Cause(INPUT, why, fix, {"shift": first.shift})
+    return Cause(INPUT, why, fix, {"shift": first.shift, "spread": first.spread})
 
 
 def _dropout(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -308,7 +319,7 @@ def many_small(fits: Sequence[LayerFit]) -> Cause:
     """Where no layer is off by itself, and exact statistics close the gap all the same."""
     most = max(fits, key=lambda fit: max(fit.shift, fit.spread))
     return Cause(
-        "small deviations in many layers",
+        MANY_SMALL,
         f"No layer is off by much, {most.path!r} most: {most.told()}. Together they cost the gap, "
         "as they do early in a training, or where it is noisier than eval mode (dropout, "
         "stochastic depth).",

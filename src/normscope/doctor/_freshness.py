@@ -1,18 +1,24 @@
 """Whether a model was just built: what is wrong with it then, training will mend."""
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
 
 
-def is_fresh(case: Case) -> bool:
-    """Whether every batch norm looks as it was built: one gamma, one beta, no statistics.
+def is_fresh(case: Case, paths: Collection[str] = ()) -> bool:
+    """Whether batch norms look as they were built: one gamma, one beta, no statistics.
 
     Initializations give all channels of a layer the same gamma and the same beta; training does
     not.
+
+    Args:
+        case: with the model.
+        paths: of which layers it is asked; by default of all.
     """
-    return all(_is_fresh(norm) for norm in case.batch_norms.values())
+    return all(_is_fresh(case.batch_norms[path]) for path in paths or case.batch_norms)
 
 
 def _is_fresh(norm: RunningNorm) -> bool:

@@ -1,10 +1,17 @@
 """Which parts of a model nobody trains."""
 
+from collections.abc import Container
+
 from torch import nn
 
 
 class FrozenParts:
     """The parts of a model whose parameters ask for no gradient.
+
+    Args:
+        model: any.
+        trained: the identities of the parameters that are trained; by default those that ask for
+            a gradient.
 
     Example:
         >>> backbone = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)).requires_grad_(False)
@@ -14,17 +21,18 @@ class FrozenParts:
         (True, False)
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, trained: Container[int] | None = None) -> None:
+        self._trained = trained
         self._modules = dict(model.named_modules())
         self._before = weights_before(model)
         self._shapes: dict[str, tuple[tuple[int, ...], ...]] = {}
 
     def holds(self, path: str, module: nn.Module) -> bool:
         """Whether neither a layer nor the weights that are defined before it are trained."""
-        own, before = _frozen(module, recurse=False), self._before[path]
+        own, before = self._frozen(module, recurse=False), self._before[path]
         if before is None:
             return own is True
-        return own is not False and _frozen(self._modules[before], recurse=False) is True
+        return own is not False and self._frozen(self._modules[before], recurse=False) is True
 
     def has_trainable_twin(self, path: str) -> bool:
         """Whether another part, which trains, has the shapes of the frozen part around a layer.
@@ -38,7 +46,7 @@ class FrozenParts:
             return False
         shapes = self._shapes_of(part)
         return any(
-            _frozen(module) is False and self._shapes_of(other) == shapes
+            self._frozen(module) is False and self._shapes_of(other) == shapes
             for other, module in self._modules.items()
             if other and not f"{other}.".startswith(f"{part}.")
         )
@@ -47,7 +55,14 @@ class FrozenParts:
         """The largest module around a layer of which no parameter is trained."""
         names = path.split(".")
         around = (".".join(names[:depth]) for depth in range(1, len(names) + 1))
-        return next((part for part in around if _frozen(self._modules[part])), path)
+        return next((part for part in around if self._frozen(self._modules[part])), path)
+
+    def _frozen(self, module: nn.Module, *, recurse: bool = True) -> bool | None:
+        """Whether none of its parameters is trained; None if it has none."""
+        parameters = list(module.parameters(recurse=recurse))
+        if self._trained is None:
+            return not any(p.requires_grad for p in parameters) if parameters else None
+        return not any(id(p) in self._trained for p in parameters) if parameters else None
 
     def _shapes_of(self, path: str) -> tuple[tuple[int, ...], ...]:
         if path not in self._shapes:
@@ -70,12 +85,6 @@ def weights_before(model: nn.Module) -> dict[str, str | None]:
         if list(module.parameters(recurse=False)):
             nearest = path
     return before
-
-
-def _frozen(module: nn.Module, *, recurse: bool = True) -> bool | None:
-    """Whether none of its parameters asks for a gradient; None if it has none."""
-    asks = [parameter.requires_grad for parameter in module.parameters(recurse=recurse)]
-    return not any(asks) if asks else None
 
 
 def _shape(parameter: nn.Parameter) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from normscope.doctor._scores import Measure, Outcome
 from normscope.records import Evidence
 
 _SURE = 3.0
+_OF_A_CONSTANT = 1.5
 _LEAST: dict[Measure, float] = {"accuracy": 0.01, "squared error": 0.05, "output": 0.5}
 _BROKEN: dict[Measure, float] = {"accuracy": 0.2, "squared error": 0.5, "output": math.inf}
 
@@ -90,6 +91,7 @@ def gap_of(observation: Observation) -> Gap | None:
         (batch.running, batch.by_batch)
         for batch in observation.batches
         if batch.running is not None and batch.by_batch is not None
+        if is_finite(batch.by_batch)  # or else the data are to blame, or the weights
     ]
     return gap_between([a for a, _ in pairs], [b for _, b in pairs])
 
@@ -105,14 +107,27 @@ def gap_between(running: Sequence[Outcome], by_batch: Sequence[Outcome]) -> Gap 
         return None
     finite = all(bool(a.output.isfinite().all()) for a, _ in pairs if a.output is not None)
     scored = [(a.scores, b.scores) for a, b in pairs]
-    if all(a is not None and b is not None for a, b in scored):
+    if all(a is not None and b is not None for a, b in scored) and not _is_no_score(pairs):
         mine = torch.cat([a for a, _ in scored if a is not None])
         theirs = torch.cat([b for _, b in scored if b is not None])
         return _of_scores(pairs[0][0].measure, mine, theirs, finite=finite)
-    answers = torch.cat([a.output.flatten(1) for a, _ in pairs if a.output is not None])
-    references = torch.cat([b.output.flatten(1) for _, b in pairs if b.output is not None])
+    answers = torch.cat([a.output for a, _ in pairs if a.output is not None])
+    references = torch.cat([b.output for _, b in pairs if b.output is not None])
     size = _distance(answers, references)
     return Gap("output", math.nan, math.nan, size, 0.0, len(answers), finite)
+
+
+def is_finite(outcome: Outcome) -> bool:
+    """Whether all numbers of an answer are."""
+    return outcome.output is None or bool(outcome.output.isfinite().all())
+
+
+def _is_no_score(pairs: Sequence[tuple[Outcome, Outcome]]) -> bool:
+    """A squared error far above that of a constant: the targets are not what answers look like."""
+    if pairs[0][1].measure != "squared error":
+        return False
+    errors = torch.cat([-b.scores for _, b in pairs if b.scores is not None])
+    return float(errors.mean()) > _OF_A_CONSTANT
 
 
 def _of_scores(measure: Measure, running: Tensor, by_batch: Tensor, *, finite: bool) -> Gap:

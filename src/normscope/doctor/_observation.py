@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError, NormscopeError, OwnModelError
@@ -137,6 +138,15 @@ class Observation:
         norms = {path: s for path, s in self.eval_sights.of.items() if path in self.norms}
         return Sights(norms).fewest_values(number)
 
+    def _has_one_number(self, number: int) -> bool:
+        """Whether a norm was given one number to normalize, for which torch raises."""
+        instance = [p for p, m in self.model.named_modules() if isinstance(m, _InstanceNorm)]
+        shapes = [
+            s.shape for p in instance for s in self.eval_sights.of.get(p, []) if s.batch == number
+        ]
+        alone = any(torch.Size(shape[2:]).numel() == 1 for shape in shapes)
+        return alone or self._fewest_values(number) == 1
+
     def _pass(
         self, number: int, values: Any, mode: AbstractContextManager[None], sights: Sights
     ) -> tuple[Any] | None:
@@ -151,12 +161,12 @@ class Observation:
             with torch.no_grad(), mode, looking(modules, sights, number):
                 return (self.forward(self.model, _copied(values)),)
         except NormscopeError as problem:
-            if self._fewest_values(number) == 1:
+            if self._has_one_number(number):
                 self.too_few[number] = str(problem)
                 return None
             raise
         except Exception as problem:
-            if self._fewest_values(number) == 1:
+            if self._has_one_number(number):
                 self.too_few[number] = told(problem)
                 return None
             msg = (

@@ -21,8 +21,9 @@ class Outcome:
     Attributes:
         output: the first tensor of floating-point numbers in the answer, a row for each row of
             the batch, in float64; None if there is none.
-        scores: per row, how good that is: the share right, or minus the squared error in units of
-            the targets' variance; None where nothing says what is right.
+        scores: per row, how good that is: the share right (of the largest output; of the sign,
+            where targets are zeros and ones), or minus the squared error in units of the targets'
+            variance; None where nothing says what is right.
         measure: what it is judged by.
     """
 
@@ -43,13 +44,15 @@ def outcome_of(answer: Any, batch: Any) -> Outcome:
     output = tensors[0].detach().double().cpu()
     target = target_of(batch)
     if target is None:
-        return Outcome(output.flatten(1), None, "output")
+        return Outcome(_rows(output), None, "output")
     target = target.detach().cpu()
     if (right := _right(output, target)) is not None:
-        return Outcome(output.flatten(1), right, "accuracy")
+        return Outcome(_rows(output), right, "accuracy")
+    if (right := _right_of_shares(output, target)) is not None:
+        return Outcome(_rows(output), right, "accuracy")
     if (error := _squared_error(output, target)) is not None:
-        return Outcome(output.flatten(1), -error, "squared error")
-    return Outcome(output.flatten(1), None, "output")
+        return Outcome(_rows(output), -error, "squared error")
+    return Outcome(_rows(output), None, "output")
 
 
 def target_of(batch: Any) -> Tensor | None:
@@ -80,6 +83,30 @@ def _right(output: Tensor, target: Tensor) -> Tensor | None:
     return right.flatten(1).mean(dim=1) if right.ndim > 1 else right
 
 
+def _right_of_shares(output: Tensor, target: Tensor) -> Tensor | None:
+    """The share right per row, where targets are zeros and ones, or shares of classes."""
+    if not target.is_floating_point() or target.numel() != output.numel():
+        return None
+    target = target.double().reshape(output.shape)
+    if output.ndim > 1 and output.shape[1] > 1 and _are_shares(target):
+        right = (output.argmax(dim=1) == target.argmax(dim=1)).double()
+        return right.flatten(1).mean(dim=1) if right.ndim > 1 else right
+    if bool(((target == 0) | (target == 1)).all()):
+        middle = 0.5 if bool(((output >= 0) & (output <= 1)).all()) else 0.0
+        return _rows(((output > middle) == (target > 0)).double()).mean(dim=1)
+    return None
+
+
+def _are_shares(target: Tensor) -> bool:
+    total = target.sum(dim=1)
+    return bool((target >= 0).all() and torch.allclose(total, torch.ones_like(total), atol=1e-3))
+
+
+def _rows(values: Tensor) -> Tensor:
+    """As a matrix, a row for each row."""
+    return values.reshape(len(values), -1)
+
+
 def _squared_error(output: Tensor, target: Tensor) -> Tensor | None:
     """Per row, in units of the targets' variance, where targets look like outputs."""
     if not target.is_floating_point() or target.numel() != output.numel():
@@ -88,4 +115,4 @@ def _squared_error(output: Tensor, target: Tensor) -> Tensor | None:
     variance = float(target.var(correction=0))
     if not variance > 0:
         return None
-    return (output - target).square().flatten(1).mean(dim=1) / variance
+    return _rows((output - target).square()).mean(dim=1) / variance

@@ -24,6 +24,11 @@ from normscope.nn import set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
 from normscope.stats import BatchSpread, Moments
 
+_NONE = (
+    "It has none among its registered modules; those in plain lists and dictionaries are not seen "
+    "(use torch.nn.ModuleList)"
+)
+
 
 def recalibrate(
     model: nn.Module, loader: Iterable[Any], *, forward: Forward | None = None
@@ -183,7 +188,7 @@ def _refuse_what_does_not_fit(exact: dict[str, _Statistics]) -> None:
 
 def _nothing(model: nn.Module, left: dict[str, str]) -> str:
     reasons = "; ".join(f"{path or type(model).__name__}: {why}" for path, why in left.items())
-    return f"recalibrate: there is no batch norm to recalibrate. {reasons or 'It has none'}."
+    return f"recalibrate: there is no batch norm to recalibrate. {reasons or _NONE}."
 
 
 class _Watch:

@@ -65,6 +65,23 @@ def pruned(*, cleanly: bool) -> nn.Module:
     return model.eval()
 
 
+def zeroed(*, mended: bool) -> Diagnosis:
+    """Buffers that were made by zeros_like, or loaded from such a file."""
+    model = small().eval()
+    model[1].running_var.zero_()
+    if mended:
+        recalibrate(model, [rows()])
+    return check(model)
+
+
+def bad_all_variances_zero() -> Diagnosis:
+    return zeroed(mended=False)
+
+
+def good_all_variances_zero() -> Diagnosis:
+    return zeroed(mended=True)
+
+
 def bad_pruned_filter() -> Diagnosis:
     model = pruned(cleanly=False)
     diagnosis = check(model)

@@ -35,6 +35,20 @@ class Recurrent(nn.Module):
         return self.head(out[:, -1])
 
 
+def after_pooling(*, norm: nn.Module) -> Diagnosis:
+    """An instance norm behind a global pooling: torch raises."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), norm, nn.Flatten())
+    return check(model, [torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))])
+
+
+def bad_instance_norm_after_pooling() -> Diagnosis:
+    return after_pooling(norm=nn.InstanceNorm2d(8))
+
+
+def good_instance_norm_after_pooling() -> Diagnosis:
+    return after_pooling(norm=nn.GroupNorm(2, 8))
+
+
 def bad_group_norm() -> Diagnosis:
     diagnosis = check(replaced(8), [rows()])
     assert diagnosis.of("NS405")[0].severity == "error"

@@ -52,6 +52,48 @@ def good_no_parameters_of_its_own() -> Diagnosis:
     return check(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)))
 
 
+def with_head_optimizer(*, frozen: bool) -> Diagnosis:
+    """Everything asks for gradients; the optimizer was given the head alone."""
+    model = linear_probe().requires_grad_(True)
+    if frozen:
+        freeze(model, "0")
+    return check(model.train(), optimizer=torch.optim.SGD(model[1].parameters(), lr=0.1))
+
+
+def bad_left_out_by_the_optimizer() -> Diagnosis:
+    return with_head_optimizer(frozen=False)
+
+
+def good_left_out_by_the_optimizer() -> Diagnosis:
+    return with_head_optimizer(frozen=True)
+
+
+class WithoutGradients(nn.Module):
+    """Features are computed under no_grad; their norm is in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = small()
+        self.head = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = self.backbone(x)
+        return self.head(features)
+
+
+def bad_called_under_no_grad() -> Diagnosis:
+    diagnosis = watched(plain, model=WithoutGradients())
+    assert diagnosis.of("NS501")[0].module == "backbone.1"
+    return diagnosis
+
+
+def good_called_under_no_grad() -> Diagnosis:
+    model = WithoutGradients()
+    freeze(model, "backbone")
+    return watched(plain, model=model.train())
+
+
 class Momentum(nn.Module):
     """MoCo and BYOL: a second encoder follows the first."""
 
@@ -59,6 +101,7 @@ class Momentum(nn.Module):
         super().__init__()
         self.encoder = small()
         self.follower = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.encoder[0].weight.data += 0.1  # it is ahead
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():

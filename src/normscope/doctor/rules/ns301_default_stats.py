@@ -116,7 +116,8 @@ def _of_learned(case: Case, learned: list[Stored]) -> Found:
     told = (
         "No batch was ever counted."
         if never
-        else "Batches were counted, or such layers never collect: it may have been folded."
+        else "Batches were counted, or such layers never collect: it may have been folded, "
+        "or the statistics alone were not loaded (strict=False)."
     )
     if never and new:
         told += " The rest of the model looks as if it had just been built."

@@ -109,8 +109,10 @@ def find(case: Case) -> Iterator[Found]:
 def _exploding(case: Case, layer: Stored) -> _Channels | None:
     small = layer.variance < max(layer.eps, 1e-300)
     others = ~small & (layer.gamma != 0)
-    if not bool(small.any()) or not bool(others.any()):
+    if not bool(small.any()):
         return None
+    if not bool(others.any()):
+        return _all_nothing(layer)
     which = small & (layer.gain > _TIMES * layer.gain[others].median())
     which &= _can_move(case, layer, others)
     if not bool(which.any()):
@@ -120,6 +122,14 @@ def _exploding(case: Case, layer: Stored) -> _Channels | None:
     if reach is not None:
         harmful = reach > _REACH
     return _Channels(layer, which, float(layer.gain[which].max()), harmful)
+
+
+def _all_nothing(layer: Stored) -> _Channels | None:
+    """A layer whose variances are all zero: eps alone decides what it does."""
+    which = layer.gamma != 0
+    if not bool(which.any()) or bool((layer.variance > _NOTHING * layer.eps).any()):
+        return None
+    return _Channels(layer, which, float(layer.gain[which].max()), harmful=True)
 
 
 def _can_move(case: Case, layer: Stored, others: Tensor) -> Tensor:
@@ -233,13 +243,14 @@ def _told(channels: list[_Channels]) -> tuple[_Channels, str, dict[str, int | fl
 def _of_exploding(channels: list[_Channels]) -> Found:
     worst, words, counts = _told(channels)
     smallest = float(worst.layer.variance[worst.which].min())
+    alone = "" if bool(worst.which.all()) else f", over {_TIMES:g} times the median of the others"
     return Found(
         severity="warning" if worst.harmful else "info",
         module=worst.layer.path,
         message=(
             f"{words} were as good as constant: a running variance down to {smallest:.2g}, below "
-            f"eps = {worst.layer.eps:g}, and a gain up to {worst.largest:.3g}, over {_TIMES:g} "
-            "times the median of the others. In eval mode any change of their input is blown up."
+            f"eps = {worst.layer.eps:g}, and a gain up to {worst.largest:.3g}{alone}. In eval mode "
+            "any change of their input is blown up."
         ),
         fix=(
             "Remove the constant feature, or switch the channels off: "

@@ -40,7 +40,8 @@ last.
 
 A model whose statistics are its batch's at test time as well (pix2pix, few-shot episodes): suppress
 the rule with that reason. Models that were just built, or are in their first hundred steps, where
-weights move faster than statistics follow, are at info.
+weights move faster than statistics follow, are at info; so is a small gap to which no layer's
+statistics can be held, as where a network has learned its training batches by heart.
 
 ## Symptoms
 
@@ -63,7 +64,7 @@ from collections.abc import Iterator, Sequence
 
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
-from normscope.doctor._causes import UNKNOWN, Cause, many_small
+from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
 from normscope.doctor._gap import Gap
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
@@ -72,9 +73,6 @@ from normscope.records import Evidence, Severity
 
 _TOLD = 3
 _NEARLY = 0.95
-_FIRST_STEPS = 100
-_LAG = 0.7
-_USUAL_MOMENTUM = 0.05
 
 
 def find(case: Case) -> Iterator[Found]:
@@ -89,7 +87,7 @@ def find(case: Case) -> Iterator[Found]:
     if cause.name == UNKNOWN and costs.left is not None and costs.left < gap.size / 2:
         cause = many_small(seen.fits)
     yield Found(
-        severity=_severity(gap, passes=seen.fresh or _has_just_begun(case, off)),
+        severity=_severity(gap, cause, passes=seen.passes),
         module=off[0].path if off else "",
         message=_message(gap, off, costs, cause),
         fix=cause.fix,
@@ -97,22 +95,10 @@ def find(case: Case) -> Iterator[Found]:
     )
 
 
-def _severity(gap: Gap, *, passes: bool) -> Severity:
-    if passes:
-        return "info"
-    return "error" if gap.is_broken else "warning"
-
-
-def _has_just_begun(case: Case, off: Sequence[LayerFit]) -> bool:
-    """Whether the statistics lag behind as they do in the first steps of any training."""
-    norms = case.batch_norms.values()
-    lag = all(max(fit.shift, fit.spread) < _LAG for fit in off)
-    return lag and case.training[""] and all(
-        norm.batches_tracked is not None
-        and 0 < norm.batches_tracked < _FIRST_STEPS
-        and (norm.momentum or 0.0) >= _USUAL_MOMENTUM
-        for norm in norms
-    )
+def _severity(gap: Gap, cause: Cause, *, passes: bool) -> Severity:
+    if gap.is_broken and not passes:
+        return "error"
+    return "info" if passes or cause.name in {MANY_SMALL, UNKNOWN} else "warning"
 
 
 def _message(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> str:

@@ -72,7 +72,7 @@ def find(case: Case) -> Iterator[Found]:
     """Yield a finding if the running statistics of some layer are not those of its input."""
     seen = case.once(attribution_of)
     off, cause, gap = seen.off, seen.cause, seen.gap
-    if not off or seen.fresh or cause is None or cause.name not in _MISMATCHES:
+    if not off or seen.passes or cause is None or cause.name not in _MISMATCHES:
         return
     yield Found(
         severity="warning" if seen.is_harm else "info",

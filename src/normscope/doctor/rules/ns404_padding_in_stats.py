@@ -69,6 +69,8 @@ from normscope.stats import Moments, merge_all
 
 _HARM = 0.1
 """Statistics that are further from those of the real positions, in deviations, are harmed."""
+_HARM_IN_PICTURES = 0.15
+"""Of pictures more: borders of their own, too, may be of several widths."""
 
 _FIX = (
     "Normalize the real positions only (x.transpose(1, 2)[mask]), or use torch.nn.LayerNorm; then "
@@ -83,7 +85,7 @@ def find(case: Case) -> Iterator[Found]:
         effect
         for path, sights in case.observation.eval_sights.of.items()
         if path in trained and not _takes_a_mask(trained[path])
-        if (effect := _Effect.of(path, sights)) is not None and effect.size > _HARM
+        if (effect := _Effect.of(path, sights)) is not None and effect.size > _harm(sights[0])
     ]
     if effects:
         first = effects[0]
@@ -94,6 +96,10 @@ def find(case: Case) -> Iterator[Found]:
             fix=_FIX,
             evidence=first.evidence() | {"layers": len(effects)},
         )
+
+
+def _harm(sight: Sight) -> float:
+    return _HARM_IN_PICTURES if len(sight.shape) > 3 else _HARM
 
 
 def _takes_a_mask(norm: RunningNorm) -> bool:

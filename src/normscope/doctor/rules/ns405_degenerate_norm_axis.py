@@ -55,6 +55,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.fx import Node
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from normscope.anatomy import CallGraph, normalizing_by_batch
 from normscope.doctor._case import Case, UnknownError
@@ -94,13 +95,17 @@ def _is_constant(norm: nn.Module, shapes: Sequence[tuple[int, ...]]) -> bool:
     if isinstance(norm, nn.GroupNorm):
         each = norm.num_channels // norm.num_groups
         return bool(shapes) and all(each * math.prod(shape[2:]) == 1 for shape in shapes)
+    if isinstance(norm, _InstanceNorm):
+        return bool(shapes) and all(math.prod(shape[2:]) == 1 for shape in shapes)
     return False
 
 
 def _constant(path: str, norm: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Found:
     given = f"input {list(shapes[0])}" if shapes else "by its settings"
     becomes = (
-        "only its sign is left, times gamma"
+        "torch raises"
+        if isinstance(norm, _InstanceNorm)
+        else "only its sign is left, times gamma"
         if isinstance(norm, nn.RMSNorm)
         else "its output is the constant beta"
         if getattr(norm, "weight", None) is not None

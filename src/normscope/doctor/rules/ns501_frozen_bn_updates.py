@@ -20,6 +20,10 @@ computes something else after every batch, and features that were saved before n
     >>> check(nn.Sequential(backbone, nn.Linear(8, 2))).of("NS501")[0].message
     'A part that is frozen has 1 batch norm in training mode (of 1): neither the parameters ...'
 
+It sees as well what asks for gradients and is left out by the optimizer (info: another optimizer
+may hold it), and, with a training loop, what stood still while its statistics moved (a backbone
+that is called under `no_grad`).
+
 ## Fix
 
 `normscope.freeze(model, "backbone")` puts them into eval mode, and keeps them there when somebody
@@ -76,6 +80,7 @@ def find(case: Case) -> Iterator[Found]:
         return
     parts = FrozenParts(case.model)
     frozen = {path: norm for path, norm in moving.items() if parts.holds(path, norm.module)}
+    yield from _not_trained(case, {p: norm for p, norm in moving.items() if p not in frozen})
     twins = {path: norm for path, norm in frozen.items() if parts.has_trainable_twin(path)}
     if alone := {path: norm for path, norm in frozen.items() if path not in twins}:
         said = "neither the parameters nor the weights before them ask for a gradient"
@@ -83,6 +88,29 @@ def find(case: Case) -> Iterator[Found]:
     if twins:
         said = "on purpose, perhaps, as the model has a trainable part of the same shapes"
         yield _found(case, twins, "info", said)
+
+
+def _not_trained(case: Case, moving: dict[str, RunningNorm]) -> Iterator[Found]:
+    """Layers whose parameters may learn, and do not: the loop or the optimizer leaves them out."""
+    if case.has_log:
+        still = {p: norm for p, norm in moving.items() if _stood_still(case, p)}
+        if still and len(still) < len(case.batch_norms):
+            said = "steps were made, and neither its parameters nor the weights before it changed"
+            yield _found(case, still, "warning", said)
+        return
+    if not case.has_optimizer:
+        return
+    held = {id(p) for group in case.optimizer.param_groups for p in group["params"]}
+    parts = FrozenParts(case.model, trained=held)
+    omitted = {p: norm for p, norm in moving.items() if parts.holds(p, norm.module)}
+    if omitted and held & {id(p) for p in case.model.parameters()}:
+        said = "the optimizer holds neither the parameters nor the weights before them"
+        yield _found(case, omitted, "info", said)
+
+
+def _stood_still(case: Case, path: str) -> bool:
+    layer = case.log.layers.get(path)
+    return layer is not None and layer.updates > 0 and case.log.steps > 0
 
 
 def _moves(case: Case, norm: RunningNorm) -> bool:

@@ -64,7 +64,7 @@ from normscope.doctor._counted import counted
 from normscope.doctor._loop_log import LayerLog
 from normscope.doctor._rules import Found
 
-_FAR = 0.5
+_FAR = 0.75
 """Deviations between the batches of one step from which it counts as harm."""
 
 

@@ -1,0 +1,105 @@
+"""What answers are judged by, and that a number that means nothing is not taken for harm."""
+
+import torch
+from torch import Tensor, nn
+
+from normscope.doctor import check
+from normscope.doctor._scores import outcome_of
+from normscope.surgery import freeze
+from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
+
+
+def test_classes_are_judged_by_the_largest_output() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.0, 3.0]])
+    outcome = outcome_of(logits, (None, torch.tensor([0, 0])))
+    assert outcome.measure == "accuracy"
+    assert outcome.scores is not None
+    assert outcome.scores.tolist() == [1, 0]
+
+
+def test_zeros_and_ones_are_judged_by_the_sign_of_a_logit_or_the_half_of_a_probability() -> None:
+    targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    for answers in (torch.tensor([[3.0, -1.0], [5.0, -2.0]]), torch.tensor([[0.9, 0.1], [0.8, 0]])):
+        outcome = outcome_of(answers, (None, targets))
+        assert outcome.measure == "accuracy"
+        assert outcome.scores is not None
+        assert outcome.scores.tolist() == [1, 0.5]
+
+
+def test_shares_of_classes_are_judged_by_the_largest() -> None:
+    outcome = outcome_of(torch.tensor([[1.0, 9.0]]), (None, torch.tensor([[0.3, 0.7]])))
+    assert outcome.scores is not None
+    assert (outcome.measure, outcome.scores.tolist()) == ("accuracy", [1])
+
+
+def test_numbers_are_judged_in_units_of_their_variance() -> None:
+    outcome = outcome_of(torch.zeros(2), (None, torch.tensor([-2.0, 2.0])))
+    assert outcome.scores is not None
+    assert (outcome.measure, outcome.scores.tolist()) == ("squared error", [-1, -1])
+
+
+def test_a_model_may_answer_with_one_number_per_row() -> None:
+    model = nn.Sequential(*deep(), nn.Linear(3, 1), nn.Flatten(0))
+    diagnosis = check(model, [(x, x[:, 0]) for x, _ in data()])
+    assert diagnosis.conditions["rows"] == 512
+    assert check(model, [x for x, _ in data()]).conditions["rows"] == 512
+
+
+def binary() -> Batches:
+    """Is the largest of the first three numbers positive? As floats, for a loss on logits."""
+    return [(x, (x[:, :3] > 1).float()) for x, _ in data()]
+
+
+def test_logits_for_zeros_and_ones_are_no_regression() -> None:
+    """Their squared distance from 0 and 1 is large in either mode, and says nothing."""
+    model = deep()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        for x, y in binary():
+            optimizer.zero_grad()
+            nn.functional.binary_cross_entropy_with_logits(30 * model(x), y).backward()
+            optimizer.step()
+    with torch.no_grad():
+        model[-1].weight *= 30
+        model[-1].bias *= 30
+    assert not check(model, binary()).at_least("warning")
+
+
+def test_one_bad_number_in_the_data_is_not_laid_to_the_statistics() -> None:
+    batches = [(x.clone(), y) for x, y in data()]
+    batches[3][0][0, 0] = torch.nan
+    assert not check(fitted(), batches).of("NS401")
+
+
+def test_a_new_head_on_a_frozen_backbone_is_not_a_gap_to_warn_of() -> None:
+    backbone = fitted().requires_grad_(False)
+    freeze(backbone)
+    model = nn.Sequential(backbone, nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    assert not check(model, data()).at_least("warning")
+
+
+def without_affine() -> nn.Module:
+    model = deep()
+    for number in (1, 4, 7):
+        model[number] = nn.BatchNorm1d(16, affine=False)
+    return model
+
+
+def test_statistics_left_behind_are_harm_where_the_model_has_learned() -> None:
+    """Without gamma and beta, only what the model knows tells that it is not new."""
+    learned = fitted_of(without_affine(), data())
+    average = without_affine()
+    average.load_state_dict(dict(learned.named_parameters()), strict=False)
+    (finding,) = check(average, data()).of("NS401")
+    assert finding.severity == "error"
+    assert {f.severity for f in check(without_affine(), data()).of("NS401")} <= {"info"}
+
+
+def moved(x: Tensor) -> Tensor:
+    """Every input by its own distance: no one factor for all channels."""
+    return x * torch.tensor([0.3, 2.0, 1.0, 4.0]) + torch.tensor([1.0, -2.0, 0.0, 3.0])
+
+
+def test_where_the_first_layer_alone_is_off_the_inputs_are_named_first() -> None:
+    found = check(fitted(), [(moved(x), y) for x, y in data()]).of("NS403")
+    assert "Scale the inputs" in found[0].fix
