@@ -24,13 +24,6 @@ from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import FOLDABLE_NORMS, OUTPUT_AXES
 from normscope.surgery._parity import outputs_of, relative_difference
 
-_AXES: Mapping[type[nn.Module], int] = OUTPUT_AXES | {
-    nn.ConvTranspose1d: 3,
-    nn.ConvTranspose2d: 4,
-    nn.ConvTranspose3d: 5,
-}
-"""What adds its bias last, and how many axes its output has if axis 1 is the channels."""
-
 _NOTES = (
     (
         "This cures the cause: the parameters that could not learn are gone, and the outputs in "
@@ -138,7 +131,7 @@ def _axes(model: nn.Module, example: Any) -> dict[nn.Module, int]:
         axes[module] = output.ndim
 
     for module in model.eval().modules():
-        if type(module) in _AXES:
+        if type(module) in OUTPUT_AXES:
             module.register_forward_hook(note)  # `preserved` takes it away
     outputs_of(model, example)
     return axes
@@ -188,7 +181,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _graph(model: nn.Module, *, training: bool) -> CallGraph:
     """What is called where, in one mode: training may use what eval does not."""
     with preserved(model):
-        return CallGraph.of(model.train(training), leaves=tuple(_AXES))
+        return CallGraph.of(model.train(training), leaves=tuple(OUTPUT_AXES))
 
 
 def _objections(
@@ -201,7 +194,7 @@ def _objections(
 ) -> Iterator[str]:
     """Why the bias of `linear` has to stay, if so."""
     name, kind = type(norm).__name__, type(linear)
-    if kind not in _AXES or not isinstance(linear.bias, nn.Parameter):
+    if kind not in OUTPUT_AXES or not isinstance(linear.bias, nn.Parameter):
         yield f"{kind.__name__} is a class of its own, which may compute something else"
         return
     if type(norm) not in FOLDABLE_NORMS:
@@ -223,10 +216,10 @@ def _objections(
         yield "what is behind it in eval mode is not behind it in training"
     elif len(source.users) > 1:
         yield "its output is used elsewhere as well"
-    if (reached := axes.get(linear)) != _AXES[kind]:
+    if (reached := axes.get(linear)) != OUTPUT_AXES[kind]:
         yield (
             f"its output has {reached} axes; axis 1, by which {name} normalizes, is its channels "
-            f"only if there are {_AXES[kind]}"
+            f"only if there are {OUTPUT_AXES[kind]}"
         )
 
 

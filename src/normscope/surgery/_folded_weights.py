@@ -14,10 +14,12 @@ OUTPUT_AXES: dict[type[nn.Module], int] = {
     nn.Conv1d: 3,
     nn.Conv2d: 4,
     nn.Conv3d: 5,
+    nn.ConvTranspose1d: 3,
+    nn.ConvTranspose2d: 4,
+    nn.ConvTranspose3d: 5,
 }
 """What a batch norm folds into, and how many axes its output has to have for axis 1 to be the
-channels. Axis 0 of the weight is the output channels in all of them. Exact types: a subclass may
-compute something else."""
+channels. Exact types: a subclass may compute something else."""
 
 FOLDABLE_NORMS: set[type[nn.Module]] = {
     nn.BatchNorm1d,
@@ -51,7 +53,7 @@ def folded(linear: nn.Module, norm: _BatchNorm) -> Folded:
         W' = g \, c \, W, \qquad b' = \beta + g \, (b - \mathrm{mean}), \qquad
         g = \gamma / \sqrt{\mathrm{variance} + \epsilon}
 
-    with g along the output channels and c the scale of a `ScaledLinear`, else 1. It follows from
+    with g along the output channels, wherever these are in W, and c the scale of a `ScaledLinear`, else 1. It follows from
     putting s = c W x + b into the batch norm of Ioffe & Szegedy 2015 (arXiv 1502.03167),
     Algorithm 2, line 11. Jacob et al. 2018 (arXiv 1712.05877, section 3.2) fold the same factor
     before they quantize. Computed in float64.
@@ -73,9 +75,21 @@ def folded(linear: nn.Module, norm: _BatchNorm) -> Folded:
     if norm.affine:
         gain, offset = norm.weight.double() * gain, norm.bias.double()
     offset = offset + gain * ((0 if bias is None else bias) - mean)
-    along_outputs = gain.reshape(-1, *[1] * (weight.ndim - 1))
     dtype = _weight(linear).dtype
-    return Folded((along_outputs * weight).to(dtype), offset.to(dtype))
+    return Folded(_times_outputs(linear, weight, gain).to(dtype), offset.to(dtype))
+
+
+def _times_outputs(linear: nn.Module, weight: Tensor, gain: Tensor) -> Tensor:
+    """The weight times one factor for each output channel.
+
+    Output channels are axis 0, but of a transposed convolution, whose weight is
+    `[inputs, outputs / groups, …]`: in the g-th part of the rows, axis 1 is the g-th part of them.
+    """
+    if not isinstance(linear, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        return gain.reshape(-1, *[1] * (weight.ndim - 1)) * weight
+    by_group = weight.unflatten(0, (linear.groups, -1))
+    factors = gain.reshape(linear.groups, 1, -1, *[1] * (weight.ndim - 2))
+    return (factors * by_group).flatten(0, 1)
 
 
 @torch.no_grad()
