@@ -158,7 +158,9 @@ class Moment:
         seen: dict[str, Tensor] = {}
         with torch.enable_grad(), self._at_work(), ExitStack() as hooks:
             for layer in self.layers:
-                for path in filter(None, (layer.path, layer.norm)):
+                for path in (layer.path, layer.norm):
+                    if path is None:
+                        continue
                     module = self.network.get_submodule(path)
                     handle = module.register_forward_hook(_keeping(seen, path))
                     hooks.callback(handle.remove)
