@@ -53,10 +53,10 @@ def folded(linear: nn.Module, norm: _BatchNorm) -> Folded:
         W' = g \, c \, W, \qquad b' = \beta + g \, (b - \mathrm{mean}), \qquad
         g = \gamma / \sqrt{\mathrm{variance} + \epsilon}
 
-    with g along the output channels, wherever these are in W, and c the scale of a `ScaledLinear`, else 1. It follows from
-    putting s = c W x + b into the batch norm of Ioffe & Szegedy 2015 (arXiv 1502.03167),
-    Algorithm 2, line 11. Jacob et al. 2018 (arXiv 1712.05877, section 3.2) fold the same factor
-    before they quantize. Computed in float64.
+    with g along the output channels, wherever these are in W, and c the scale of a `ScaledLinear`,
+    else 1. It follows from putting s = c W x + b into the batch norm of Ioffe & Szegedy 2015
+    (arXiv 1502.03167), Algorithm 2, line 11. Jacob et al. 2018 (arXiv 1712.05877, section 3.2)
+    fold the same factor before they quantize. Computed in float64.
 
     Example:
         >>> linear = nn.Linear(1, 1).requires_grad_(False)
@@ -89,7 +89,8 @@ def _times_outputs(linear: nn.Module, weight: Tensor, gain: Tensor) -> Tensor:
         return gain.reshape(-1, *[1] * (weight.ndim - 1)) * weight
     by_group = weight.unflatten(0, (linear.groups, -1))
     factors = gain.reshape(linear.groups, 1, -1, *[1] * (weight.ndim - 2))
-    return (factors * by_group).flatten(0, 1)
+    result: Tensor = (factors * by_group).flatten(0, 1)
+    return result
 
 
 @torch.no_grad()
