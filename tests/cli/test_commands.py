@@ -76,6 +76,7 @@ def test_flags_reach_the_recipe(tiny_file: Path, normscope_: Callable[..., Answe
         "norm": "layer", "weights": "plain", "eps": 0.001, "decay": 0.5, "average": "cumulative",
         "running_variance": "bessel", "learning_rate": 0.003, "constant_epochs": 2, "seed": 9,
         "device": "cpu", "threads": 1, "valid_fraction": 0.2, "epochs": 7, "batch_size": 33,
+        "ghost_size": 11, "clipping": 0.05,
     }  # fmt: skip
     words = [word for k, v in flags.items() for word in (f"--{k.replace('_', '-')}", v)]
     answer = normscope_(

@@ -154,7 +154,7 @@ class Recipe(Record):
     clipping: float = _field(
         0.01,
         "Training",
-        "With norm = clipped: a unit's gradient is at most so long, its weights being 1 long.",
+        "With norm = clipped: how long a unit's gradient may be, for weights of length 1.",
         gt=0,
         allow_inf_nan=False,
     )
