@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from normscope.nn import BatchNorm as BatchNorm
     from normscope.probes import observe as observe
     from normscope.records import Diagnosis as Diagnosis
+    from normscope.records import EvidenceTable as EvidenceTable
     from normscope.records import Finding as Finding
     from normscope.records import Receipt as Receipt
     from normscope.records import Recipe as Recipe
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from normscope.studies import RunsFailedError as RunsFailedError
     from normscope.studies import WorkerError as WorkerError
     from normscope.studies import compare as compare
+    from normscope.studies import explain as explain
     from normscope.studies import inspect_run as inspect
     from normscope.studies import train_many as train_many
     from normscope.surgery import copy_buffers as copy_buffers
@@ -67,6 +69,7 @@ _HOMES = {
     "MLP": ("normscope.nn", "MLP"),
     "BatchNorm": ("normscope.nn", "BatchNorm"),
     "Diagnosis": ("normscope.records", "Diagnosis"),
+    "EvidenceTable": ("normscope.records", "EvidenceTable"),
     "Finding": ("normscope.records", "Finding"),
     "Receipt": ("normscope.records", "Receipt"),
     "Recipe": ("normscope.records", "Recipe"),
@@ -77,6 +80,7 @@ _HOMES = {
     "compare": ("normscope.studies", "compare"),
     "copy_buffers": ("normscope.surgery", "copy_buffers"),
     "exempt_norms": ("normscope.surgery", "exempt_norms"),
+    "explain": ("normscope.studies", "explain"),
     "fold": ("normscope.surgery", "fold"),
     "freeze": ("normscope.surgery", "freeze"),
     "inspect": ("normscope.studies", "inspect_run"),
@@ -105,6 +109,7 @@ __all__ = [
     "Dataset",
     "Diagnosis",
     "DivergenceError",
+    "EvidenceTable",
     "Finding",
     "InputError",
     "IntegerTensorError",
@@ -127,6 +132,7 @@ __all__ = [
     "compare",
     "copy_buffers",
     "exempt_norms",
+    "explain",
     "fold",
     "freeze",
     "inspect",

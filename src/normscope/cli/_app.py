@@ -11,6 +11,7 @@ from normscope.cli import (
     _console,
     check,
     compare,
+    explain,
     fold,
     predict,
     recalibrate,
@@ -36,6 +37,7 @@ app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
+app.command("explain")(explain.explain)
 app.command("check")(check.check)
 app.command("recalibrate")(recalibrate.recalibrate)
 app.command("fold")(fold.fold)

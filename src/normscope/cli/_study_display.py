@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,10 +25,17 @@ class StudyDisplay:
     """One bar for all runs with the time left, and a line for each of those under way.
 
     Where nobody watches (output to a file), a line for every run that ends instead.
+
+    Args:
+        console: where it is shown.
+        say_plan: says what is about to be trained, before the first step.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self, console: Console, say_plan: Callable[[Study, Plan], None] | None = None
+    ) -> None:
         self._console = console
+        self._say_plan = say_plan or _say_plan
         self._planned: dict[str, Planned] = {}
         self._under_way: dict[str, RunProgress] = {}
         self._ended: set[str] = set()
@@ -61,7 +68,7 @@ class StudyDisplay:
         """Say what is compared, how many runs that is, and what is left of them to do."""
         self._planned = {run.name: run for run in planned_runs(study.design)}
         self._kept = plan.kept
-        _say_plan(study, plan)
+        self._say_plan(study, plan)
         self._expected = set(self._planned) - {run.folder for run in study.runs}
         epochs = sum(self._planned[name].recipe.epochs for name in self._expected)
         self._task = self._progress.add_task(self._done(), total=epochs)

@@ -8,6 +8,10 @@ from normscope.records._diagnosis import Finding as Finding
 from normscope.records._diagnosis import Severity as Severity
 from normscope.records._diagnosis import Skipped as Skipped
 from normscope.records._diagnosis import Suppressed as Suppressed
+from normscope.records._evidence import EvidenceRow as EvidenceRow
+from normscope.records._evidence import EvidenceTable as EvidenceTable
+from normscope.records._evidence import ExplainedArm as ExplainedArm
+from normscope.records._evidence import LeftOut as LeftOut
 from normscope.records._files import storage_errors as storage_errors
 from normscope.records._files import strays as strays
 from normscope.records._files import write_atomically as write_atomically

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from normscope.data import Dataset
-from normscope.records import Recipe, Study
+from normscope.records import Design, Recipe, Study
 from normscope.studies._crew import crew_size
 from normscope.studies._design import designed, planned_runs
 from normscope.studies._messages import RunProgress
@@ -85,14 +85,51 @@ def compare(
         reference=reference,
         confidence=confidence,
     )
+    return trained(
+        design, data, Path(out), workers=workers, on_plan=on_plan, on_progress=on_progress
+    )
+
+
+def trained(
+    design: Design,
+    data: Dataset | str | Path | None,
+    out: Path,
+    *,
+    workers: int | None,
+    probes: Mapping[str, int] | None = None,
+    on_plan: Callable[[Study, Plan], None] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> Study:
+    """Train whatever a design still lacks in its folder; what follows from all of it.
+
+    Args:
+        design: as `designed` makes it.
+        data: in the place of the recipe's own.
+        out: the study's folder.
+        workers: as for `compare`, and so are `on_plan` and `on_progress`.
+        probes: for names of runs, how many steps lie between two moments at which probes read.
+        on_plan: see `compare`.
+        on_progress: see `compare`.
+
+    Raises:
+        StudyError: if `out` holds another study.
+        RecipeError: if a recipe does not fit the data.
+        DataError: if the data cannot be used.
+        InputError: if `workers` is not a whole number from 1.
+        RunFolderError: if `out` holds other runs under the same names, or is being trained into.
+        StorageError: if the disk refuses.
+        WorkerError: if a process cannot be started.
+        RunsFailedError: if runs failed, after the others have finished.
+        TrainingInterruptedError: after Ctrl-C; every run under way has been saved.
+    """
     plan = {run.name: run for run in planned_runs(design)}
     recipes = {name: run.recipe for name, run in plan.items()}
     crew_size(
         list(recipes.values()), workers
     )  # what it refuses is refused before the data are read
-    refuse_another_study(design, Path(out))
-    with opened(recipes, data, Path(out)) as run_set:
-        book = StudyBook(design, plan, run_set)
+    refuse_another_study(design, out)
+    with opened(recipes, data, out) as run_set:
+        book = StudyBook(design, plan, run_set, probes)
 
         def told(progress: RunProgress) -> None:
             book.hear(progress)

@@ -88,7 +88,7 @@ def designed(
         seeds=_seeds(seeds, recipe.seed),
         steps_between_validations=0,
         target=_percent(target),
-        confidence=_share(confidence),
+        confidence=checked_confidence(confidence),
     )
     planned_runs(design)
     return design
@@ -164,10 +164,10 @@ def _arms(varied: Mapping[str, Sequence[Any]]) -> list[Arm]:
     combinations = [
         dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())
     ]
-    return [Arm(name=_arm_name(settings), settings=settings) for settings in combinations]
+    return [Arm(name=arm_name(settings), settings=settings) for settings in combinations]
 
 
-def _arm_name(settings: Mapping[str, Any]) -> str:
+def arm_name(settings: Mapping[str, Any]) -> str:
     """What people call an arm."""
     return ", ".join(f"{field}={shown(value)}" for field, value in settings.items())
 
@@ -241,7 +241,7 @@ def _percent(target: float | None) -> float | None:
     return None if target is None else float(target)
 
 
-def _share(confidence: float) -> float:
+def checked_confidence(confidence: float) -> float:
     """A confidence that an interval can have.
 
     Raises:

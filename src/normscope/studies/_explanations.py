@@ -38,16 +38,11 @@ def _fixed(**settings: Any) -> Settings:
 
 
 def _ghost(parts: int) -> Settings:
-    """Batch norm over the divisor of the batch that is nearest to such a part of it."""
-
-    def settings(recipe: Recipe) -> dict[str, Any]:
-        rows, part = recipe.batch_size, recipe.batch_size / parts
-        divisors = [n for n in range(2, rows) if rows % n == 0]
-        near = min(divisors, key=lambda n: abs(math.log(n / part)), default=0)
-        fits = near and abs(math.log2(near / part)) < 0.5
-        return {"norm": "batch", "ghost_rows": near if fits else max(1, round(part))}
-
-    return settings
+    """Batch norm over such a part of the batch; one row, which the recipe refuses, is the least."""
+    return lambda recipe: {
+        "norm": "batch",
+        "ghost_size": max(1, round(recipe.batch_size / parts)),
+    }
 
 
 ARMS = (
@@ -107,12 +102,14 @@ class Premise:
         words: a sentence that follows "not decided: ", where it is not so.
         formula: of the per-seed number, which has to be above 0.
         x: that number, of one seed; NaN where something is missing.
+        scale: of that number.
     """
 
     key: str
     words: str
     formula: str
     x: Callable[[SeedNumbers], float]
+    scale: Scale = "points"
 
 
 PREMISES = (
@@ -152,6 +149,7 @@ PREMISES = (
         "the noise is not found to make distributions drift more than they do without a norm",
         "ln D(noisy) − ln D(none)",
         lambda s: s.log_ratio("noisy", "none", "drift"),
+        scale="slope",
     ),
 )
 

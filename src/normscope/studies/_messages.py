@@ -16,10 +16,12 @@ class Watch:
     Attributes:
         every: so many steps of an epoch lie between two validations.
         inspect: whether the inside of the network is looked at as well.
+        probes: so many steps lie between two moments at which probes read; 0 for none.
     """
 
     every: int
     inspect: bool
+    probes: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from normscope.records import Reading, Study, StudyRun
 
 _LAST_PART = 0.2
-_GHOST = "ghost_rows"
+_GHOST = "ghost_size"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ READINGS = {
         "D",
         "how far the medians of a layer's sums move from reading to reading, in interquartile "
         "ranges; where there is a norm, of what it makes of them; hidden layers",
-        "drift",
+        "distribution-drift",
         ("normalized-drift", "sums-drift"),
     ),
     "gradient-shift": ReadingOf(
@@ -192,9 +192,7 @@ class SeedNumbers:
             return math.nan
         wanted = READINGS[what]
         read = [each for each in self.readings.get(run.folder, ()) if each.probe == wanted.probe]
-        kinds = ([r for r in read if r.quantity == quantity] for quantity in wanted.quantities)
-        same = next(filter(None, kinds), [])
-        values = [reading.value for reading in _chosen(same, wanted) if reading.value is not None]
+        values = [each.value for each in _chosen(read, wanted) if each.value is not None]
         middle = float(np.median(values)) if values else math.nan
         return math.log(middle) if 0 < middle < math.inf else math.nan
 
@@ -224,10 +222,17 @@ class SeedNumbers:
 
 def _chosen(read: Sequence[Reading], wanted: ReadingOf) -> list[Reading]:
     """Those of the layers and the steps that are wanted."""
-    steps = sorted({reading.step for reading in read})
-    if not steps:
+    kinds: dict[str, str] = {}
+    for quantity in wanted.quantities:
+        for reading in read:
+            if reading.quantity == quantity:
+                kinds.setdefault(reading.layer, quantity)
+    read = [each for each in read if kinds.get(each.layer) == each.quantity]
+    if not read:
         return []
-    layers = _chosen_layers([reading.layer for reading in read if reading.layer], wanted)
+    called = dict.fromkeys(each.layer for each in read)
+    layers = _chosen_layers(list(filter(None, called)), wanted)
+    steps = sorted({each.step for each in read})
     late = steps[-1] * (1 - _LAST_PART)
     return [
         reading
@@ -238,9 +243,8 @@ def _chosen(read: Sequence[Reading], wanted: ReadingOf) -> list[Reading]:
     ]
 
 
-def _chosen_layers(paths: Sequence[str], wanted: ReadingOf) -> list[str]:
+def _chosen_layers(layers: Sequence[str], wanted: ReadingOf) -> Sequence[str]:
     """The paths of the layers, of all that were read, in the order of the calls."""
-    layers = list(dict.fromkeys(paths))
     if wanted.layers == "network":
         return [""]
     if wanted.layers == "later":

@@ -36,6 +36,7 @@ class StudyBook:
         design: without the steps between validations, which are decided here.
         plan: its runs, by name.
         run_set: these, with their data; they are watched from now on.
+        probes: for the names of the runs that probes look at, the steps between two moments.
 
     Attributes:
         study: as in the file.
@@ -46,7 +47,13 @@ class StudyBook:
         StorageError: if the disk refuses.
     """
 
-    def __init__(self, design: Design, plan: Mapping[str, Planned], run_set: RunSet) -> None:
+    def __init__(
+        self,
+        design: Design,
+        plan: Mapping[str, Planned],
+        run_set: RunSet,
+        probes: Mapping[str, int] | None = None,
+    ) -> None:
         self._file, self._plan, self._run_set = run_set.out / _FILE, plan, run_set
         before = Study.load(self._file) if self._file.exists() else None
         record = run_set.tasks[0].record
@@ -57,7 +64,13 @@ class StudyBook:
         else:
             every = steps_between_validations([run.recipe for run in plan.values()], record)
         first = design.seeds[0]
-        run_set.watch({n: Watch(every, run.recipe.seed == first) for n, run in plan.items()})
+        looks = probes or {}
+        run_set.watch(
+            {
+                name: Watch(every, run.recipe.seed == first, looks.get(name, 0))
+                for name, run in plan.items()
+            }
+        )
         self._tasks = {task.name: task for task in run_set.tasks}
         nothing_left = not any(map(run_set.is_left, run_set.tasks))
         self.study = Study(

@@ -7,6 +7,7 @@ from normscope.probes import HistoryProbe
 from normscope.records import Inspection, Run, StudyRun
 from normscope.studies._curve import CurveObserver, read_curve
 from normscope.studies._design import Planned
+from normscope.studies._first_look import probes_of_explanations
 from normscope.studies._inspect_run import inspect_run
 from normscope.studies._messages import Task
 from normscope.studies._right_rows import read_right_rows, write_right_rows
@@ -17,8 +18,12 @@ def onlookers(task: Task, data: Dataset) -> list[Observer]:
     """What observes a run as its task wants it watched."""
     if task.watch is None:
         return []
-    curve = CurveObserver(data.valid, task.watch.every)
-    return [curve, HistoryProbe(data.valid)] if task.watch.inspect else [curve]
+    observers: list[Observer] = [CurveObserver(data.valid, task.watch.every)]
+    if task.watch.inspect:
+        observers.append(HistoryProbe(data.valid))
+    if task.watch.probes:
+        observers += probes_of_explanations(data.valid, task.watch.probes)
+    return observers
 
 
 def look_back(task: Task, data: Dataset) -> None:
