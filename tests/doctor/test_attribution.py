@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from normscope.anatomy import Forward, call
+from normscope.doctor import _causes
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._layer_fit import LayerFit, layer_fits
@@ -170,6 +171,52 @@ def test_dropout_before_the_norm_is_told_from_statistics_that_are_stale() -> Non
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     assert cause(model, data()) != "dropout before the norm"
+
+
+class Hidden(nn.Module):
+    """Its second batch norm is in a list, and in eval mode only where somebody says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.others = [nn.BatchNorm1d(4).eval()]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.others[0](self.norm(x))
+
+
+def test_a_norm_outside_the_module_tree_is_named_where_all_others_fit() -> None:
+    model = Hidden()
+    recalibrate(model, data())
+    assert cause_of(model) == "a batch norm outside the module tree"
+    model.others = nn.ModuleList(model.others)  # the control: now it is seen, and is off or fits
+    assert cause_of(model) != "a batch norm outside the module tree"
+
+
+def cause_of(model: nn.Module) -> str:
+    """What the causes say where no layer is held to be off."""
+    with observing(model, data()) as observation:
+        case = Case(model, observe=lambda _: observation)
+        return _causes.cause_of(case, layer_fits(observation)[:1]).name
+
+
+def padded(*, share: float) -> Batches:
+    """Sequences of six steps that end in zeros."""
+    random = torch.Generator().manual_seed(0)
+    batches = []
+    for _ in range(6):
+        x = 4 + torch.randn(32, 3, 12, generator=random)
+        lengths = torch.randint(int(12 * (1 - share)), 13, (32,), generator=random)
+        x[(torch.arange(12) >= lengths[:, None])[:, None].expand_as(x)] = 0
+        batches.append((x, torch.zeros(32, dtype=torch.long)))
+    return batches
+
+
+def test_padding_is_told_from_other_causes() -> None:
+    """Statistics without padding, and data that are padded."""
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Flatten())
+    recalibrate(model, padded(share=0.0))
+    assert cause(model, padded(share=0.8)) == "padding"
 
 
 def test_swaps_use_no_batch_more_than_once_more() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from normscope.anatomy import RunningNorm
+from normscope.anatomy import RunningNorm, in_float64
 from normscope.doctor._case import Case
 from normscope.doctor._layer_fit import OFF, LayerFit, moments_by_call
 from normscope.doctor._observation import Observation
@@ -26,6 +26,7 @@ _APART = 0.5
 _PADDING = 0.1
 _FEW_ROWS = 8
 _LARGE_MOMENTUM = 0.5
+_OF_KERAS, _OF_PYTORCH = 0.9, 0.1
 _MUCH_OF_THE_START = 0.05
 _OF_ONE_BATCH = 2.0
 
@@ -74,7 +75,7 @@ def _poisoned(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> 
 
 
 def _never_collected(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
-    initial = [fit.path for fit in off if _are_initial(case.norms[fit.path])]
+    initial = [fit.path for fit in off if case.norms[fit.path].has_initial_statistics]
     if not initial:
         return None
     norm = case.norms[initial[0]]
@@ -92,13 +93,6 @@ def _never_collected(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit])
         f"Copy them from the model that was trained (normscope.copy_buffers), or {_RECALIBRATE}.",
         {"layers with initial statistics": len(initial)},
     )
-
-
-def _are_initial(norm: RunningNorm) -> bool:
-    mean, variance = norm.mean, norm.variance
-    if mean is None or variance is None:
-        return False
-    return bool((mean == 0).all() & (variance == 1).all())
 
 
 def _wrong_axis(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -209,14 +203,19 @@ def _momentum(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cau
         "momentum convention",
         f"The momentum is {momenta[0]}, in PyTorch the weight of the new: the running statistics "
         "are those of the last batch, and as far off as one batch is.",
-        f"normscope.set_momentum(model, {1 - momenta[0]:.3g}), then {_RECALIBRATE}.",
+        f"normscope.set_momentum(model, {_meant(momenta[0]):.3g}), then {_RECALIBRATE}.",
         {"momentum": momenta[0]},
     )
 
 
+def _meant(momentum: float) -> float:
+    """Keras' 0.99 is 0.01 here; what is of neither convention becomes PyTorch's default."""
+    return 1 - momentum if _OF_KERAS <= momentum < 1 else _OF_PYTORCH
+
+
 def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """Much of the initial mean 0 and variance 1 is left in the statistics, and makes them wrong."""
-    left = {fit.path: _left_of_the_start(case.norms[fit.path]) for fit in off}
+    left = {fit.path: case.norms[fit.path].initial_share for fit in off}
     if not left or min(left.values()) < _MUCH_OF_THE_START:
         return None
     path = off[0].path
@@ -235,17 +234,10 @@ def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause |
 def _fits_without_the_start(norm: RunningNorm, left: float, sights: Sequence[Sight]) -> bool:
     """Whether most of what is wrong with the running mean is that share of the initial zero."""
     seen = [sight.moments for sight in sights if sight.moments is not None]
-    if norm.mean is None or not seen or left >= 1:
-        return left >= 1
-    exact, running = merge_all(seen).mean, norm.mean.double()
+    if norm.mean is None or not seen:
+        return False
+    exact, running = merge_all(seen).mean, in_float64(norm.mean)
     return bool((running / (1 - left) - exact).norm() < (running - exact).norm() / 2)
-
-
-def _left_of_the_start(norm: RunningNorm) -> float:
-    """(1 − m)ⁿ; 0 where nobody counts."""
-    if norm.momentum is None or norm.batches_tracked is None:
-        return 0.0
-    return float((1 - norm.momentum) ** max(norm.batches_tracked, 0))
 
 
 def _other_input(_: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -298,7 +290,7 @@ def _typical_factor(norm: RunningNorm, sights: Sequence[Sight]) -> float:
     if not seen or norm.variance is None:
         return math.inf
     found = merge_all(seen).population_variance + norm.eps
-    return float(((norm.variance.double() + norm.eps) / found).log().abs().median()) / 2
+    return float(((in_float64(norm.variance) + norm.eps) / found).log().abs().median()) / 2
 
 
 def _small_batches(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -329,6 +321,15 @@ def many_small(fits: Sequence[LayerFit]) -> Cause:
 
 
 def _changed_since(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause:
+    if not off and (calls := case.observation.functional_calls):
+        what = calls[0].module or "a batch norm"
+        return Cause(
+            "a batch norm outside the module tree",
+            f"Every registered batch norm fits; {what} is called in {calls[0].line or 'a forward'} "
+            "and is not registered, so that neither eval() nor a repair reaches it.",
+            "Register it: an attribute of its own, or torch.nn.ModuleList (rule NS204).",
+            {"calls": len(calls)},
+        )
     if not off:
         return Cause(
             UNKNOWN,
