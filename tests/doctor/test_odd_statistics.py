@@ -22,7 +22,6 @@ ODD: dict[str, Callable[[nn.BatchNorm1d], object]] = {
     "momentum 2": lambda n: setattr(n, "momentum", 2.0),
     "momentum as a tensor": lambda n: setattr(n, "momentum", torch.tensor(0.1)),
     "eps NaN": lambda n: setattr(n, "eps", torch.nan),
-    "no eps and no variance": lambda n: (setattr(n, "eps", 0.0), n.running_var.zero_()),
     "float8": lambda n: n.to(torch.float8_e4m3fn),
     "complex": lambda n: setattr(n, "running_var", torch.ones(8, dtype=torch.complex64)),
     "whole numbers": lambda n: setattr(n, "running_mean", torch.zeros(8, dtype=torch.int32)),
@@ -49,6 +48,14 @@ def test_nothing_raises_and_nothing_is_found(spoil: Callable[[nn.BatchNorm1d], o
     model = small()
     spoil(model[1])
     assert not found_in(model)
+
+
+def test_a_division_by_zero_is_found() -> None:
+    model = small()
+    model[1].eps = 0.0
+    model[1].running_var.zero_()
+    (found,) = found_in(model)
+    assert found.evidence["largest gain"] == torch.inf
 
 
 def test_what_is_not_finite_is_found_in_any_format() -> None:

@@ -103,3 +103,10 @@ def moved(x: Tensor) -> Tensor:
 def test_where_the_first_layer_alone_is_off_the_inputs_are_named_first() -> None:
     found = check(fitted(), [(moved(x), y) for x, y in data()]).of("NS403")
     assert "Scale the inputs" in found[0].fix
+
+
+def test_an_answer_of_no_rows_is_not_judged() -> None:
+    outcome = outcome_of(torch.zeros(0, 3), (None, torch.zeros(0, dtype=torch.int64)))
+    assert outcome.output is None
+    batches = [*data(), (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]
+    assert check(deep(), batches).conditions["rows"] == 512

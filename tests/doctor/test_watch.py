@@ -248,3 +248,16 @@ def test_a_model_can_be_copied_and_saved_while_it_is_watched() -> None:
         assert loop.diagnosis().conditions["passes"] == 0
         model(rows())
         assert loop.diagnosis().conditions["passes"] == 1
+
+
+def test_how_far_means_moved_is_told_of_a_model_in_float64() -> None:
+    """The means from before are kept, not looked at where they were."""
+
+    def thawed(model: nn.Module, number: int) -> Tensor:
+        model.train()
+        return loss_on(model, 2 + rows(seed=number).double())
+
+    model = small().double()
+    model[1].eval()
+    (finding,) = watched(thawed, model=model).of("NS506")
+    assert float(finding.evidence["moved deviations"]) > 0.1

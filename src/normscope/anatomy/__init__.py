@@ -12,6 +12,8 @@ from normscope.anatomy._modes import normalizing_by as normalizing_by
 from normscope.anatomy._modes import normalizing_by_batch as normalizing_by_batch
 from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layers
 from normscope.anatomy._norm_parameters import norm_parameters as norm_parameters
+from normscope.anatomy._numbers import in_float64 as in_float64
+from normscope.anatomy._numbers import readable as readable
 from normscope.anatomy._preserved import all_or_nothing as all_or_nothing
 from normscope.anatomy._preserved import modes_preserved as modes_preserved
 from normscope.anatomy._preserved import preserved as preserved

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.parameter import is_lazy
+
+from normscope.anatomy._numbers import readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,22 +32,22 @@ class RunningNorm:
     @property
     def mean(self) -> Tensor | None:
         """The running mean per channel; None if there is none, or it holds no numbers yet."""
-        return _readable(getattr(self.module, "running_mean", None))
+        return readable(getattr(self.module, "running_mean", None))
 
     @property
     def variance(self) -> Tensor | None:
         """The running variance per channel; None if there is none, or it holds no numbers yet."""
-        return _readable(getattr(self.module, "running_var", None))
+        return readable(getattr(self.module, "running_var", None))
 
     @property
     def gamma(self) -> Tensor | None:
         """The scale per channel, as a tensor without history; None if there is none."""
-        return _readable(getattr(self.module, "weight", None))
+        return readable(getattr(self.module, "weight", None))
 
     @property
     def beta(self) -> Tensor | None:
         """The shift per channel, as a tensor without history; None if there is none."""
-        return _readable(getattr(self.module, "bias", None))
+        return readable(getattr(self.module, "bias", None))
 
     @property
     def eps(self) -> float:
@@ -64,10 +64,29 @@ class RunningNorm:
     @property
     def batches_tracked(self) -> int | None:
         """How many batches moved the statistics; None where nobody counts."""
-        count = _readable(getattr(self.module, "num_batches_tracked", None))
+        count = readable(getattr(self.module, "num_batches_tracked", None))
         if count is None or count.numel() != 1 or not bool(count.isfinite()):
             return None
         return int(count)
+
+    @property
+    def has_initial_statistics(self) -> bool:
+        """Whether the statistics are those of a new layer: 0 and 1, exactly."""
+        mean, variance = self.mean, self.variance
+        if mean is None or variance is None:
+            return False
+        return bool((mean == 0).all() and (variance == 1).all())
+
+    @property
+    def initial_share(self) -> float:
+        """By its counter, how much of the initial 0 and 1 is left in the statistics: (1 − m)ⁿ.
+
+        0 where the counter says nothing: it is missing, or 0, as after an old checkpoint.
+        """
+        count, momentum = self.batches_tracked, self.momentum
+        if not count or count < 0 or momentum is None or not 0 < momentum < 1:
+            return 0.0
+        return float((1 - momentum) ** count)
 
     @property
     def uses_batch_statistics(self) -> bool:
@@ -110,10 +129,3 @@ def _has_statistics(module: nn.Module) -> bool:
     return isinstance(getattr(module, "running_mean", None), Tensor) and isinstance(
         getattr(module, "running_var", None), Tensor
     )
-
-
-def _readable(value: object) -> Tensor | None:
-    """A tensor whose numbers can be looked at."""
-    if not isinstance(value, Tensor) or is_lazy(value) or value.is_meta:
-        return None
-    return value.detach() if value.layout == torch.strided else None

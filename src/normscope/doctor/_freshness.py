@@ -22,13 +22,9 @@ def is_fresh(case: Case, paths: Collection[str] = ()) -> bool:
 
 
 def _is_fresh(norm: RunningNorm) -> bool:
-    mean, variance = norm.mean, norm.variance
-    collected = mean is not None and variance is not None and not _as_built(mean, variance)
-    return not collected and is_constant(norm.gamma) and is_constant(norm.beta)
-
-
-def _as_built(mean: Tensor, variance: Tensor) -> bool:
-    return bool((mean == 0).all() & (variance == 1).all())
+    none = norm.mean is None or norm.variance is None
+    without = none or norm.has_initial_statistics
+    return without and is_constant(norm.gamma) and is_constant(norm.beta)
 
 
 def is_constant(values: Tensor | None) -> bool:

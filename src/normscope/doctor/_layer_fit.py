@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from normscope.anatomy import RunningNorm
+from normscope.anatomy import RunningNorm, in_float64
 from normscope.doctor._observation import Observation
 from normscope.doctor._sights import Sight
 from normscope.stats import Moments, merge_all
@@ -86,8 +86,8 @@ def layer_fits(observation: Observation) -> list[LayerFit]:
 def _fit(norm: RunningNorm, mean: Tensor, variance: Tensor, sights: Sequence[Sight]) -> LayerFit:
     exact = merge_all(sight.moments for sight in sights if sight.moments is not None)
     width = (exact.population_variance + norm.eps).sqrt()
-    running_width = (variance.double().to(width.device) + norm.eps).sqrt()
-    shift = (mean.double().to(width.device) - exact.mean) / width
+    running_width = (in_float64(variance).to(width.device) + norm.eps).sqrt()
+    shift = (in_float64(mean).to(width.device) - exact.mean) / width
     spread = (running_width / width).log()
     momentum = 0.0 if norm.momentum is None else norm.momentum
     unit = _noise_of_a_batch(sights, width)

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.anatomy import RunningNorm
+from normscope.anatomy import RunningNorm, in_float64
 
 
 def rank_distances(norms: Mapping[str, _BatchNorm]) -> dict[str, float] | None:
@@ -47,5 +47,5 @@ def _statistics(path: str, norm: _BatchNorm) -> torch.Tensor | None:
     stored = RunningNorm(path, norm)
     if stored.mean is None or stored.variance is None:
         return None
-    scale = (stored.variance.double() + stored.eps).sqrt()
-    return torch.stack([stored.mean.double(), scale]).cpu()
+    scale = (in_float64(stored.variance) + stored.eps).sqrt()
+    return torch.stack([in_float64(stored.mean), scale]).cpu()

@@ -37,11 +37,11 @@ def outcome_of(answer: Any, batch: Any) -> Outcome:
     tensors = [
         leaf
         for leaf in pytree.tree_leaves(answer)
-        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim and leaf.numel()
     ]
     if not tensors:
         return Outcome(None, None, "output")
-    output = tensors[0].detach().double().cpu()
+    output = tensors[0].detach().cpu().double()
     target = target_of(batch)
     if target is None:
         return Outcome(_rows(output), None, "output")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from normscope._errors import InputError
+from normscope.anatomy import in_float64, readable
 from normscope.doctor._padding import Padding, padding_of
 from normscope.stats import Moments
 
@@ -78,9 +78,10 @@ def sight_of(norm: nn.Module, x: Tensor, batch: int) -> Sight:
     """Look at one input."""
     shape = tuple(x.shape)
     finite = bool(x.isfinite().all()) if x.is_floating_point() else True
-    if not isinstance(norm, _BatchNorm) or not finite or x.ndim < 2 or not x.numel():
+    counts = isinstance(norm, _BatchNorm) and x.ndim > 1 and x.numel() > 0 and not x.is_complex()
+    if not counts or not finite:
         return Sight(batch, shape, None, None, None, finite)
-    wide = x.detach().double()
+    wide = in_float64(x)
     rows = wide.flatten(2).mean(dim=2) if wide.ndim > 2 else wide
     return Sight(
         batch,
@@ -94,11 +95,17 @@ def sight_of(norm: nn.Module, x: Tensor, batch: int) -> Sight:
 
 @contextmanager
 def looking(modules: Mapping[str, nn.Module], sights: Sights, batch: int) -> Iterator[None]:
-    """Inside the block, note what every norm layer among the modules is given."""
+    """Inside the block, note what every norm layer among the modules is given.
+
+    What it cannot look at (sparse and nested tensors, and objects that subclasses of norm layers
+    take in the place of a tensor) goes by without a note.
+    """
     outputs: dict[int, tuple[str, ReferenceType[Tensor]]] = {}
 
-    def before(path: str, norm: nn.Module, x: Tensor) -> None:
-        sights.of.setdefault(path, []).append(sight_of(norm, x, batch))
+    def before(path: str, norm: nn.Module, x: object) -> None:
+        if (values := readable(x)) is None:
+            return
+        sights.of.setdefault(path, []).append(sight_of(norm, values, batch))
         made = outputs.get(id(x))
         if made is not None and made[1]() is x:  # identities are given out again
             sights.produced.setdefault(path, made[0])
@@ -116,7 +123,7 @@ def looking(modules: Mapping[str, nn.Module], sights: Sights, batch: int) -> Ite
         if isinstance(module, NORM_CLASSES):
             handles.append(
                 module.register_forward_pre_hook(
-                    lambda norm, given, named, path=path: before(path, norm, _input(given, named)),
+                    lambda norm, given, named, path=path: before(path, norm, _first(given, named)),
                     with_kwargs=True,
                 )
             )
@@ -131,14 +138,6 @@ def looking(modules: Mapping[str, nn.Module], sights: Sights, batch: int) -> Ite
             handle.remove()
 
 
-def _input(given: tuple[Any, ...], named: Mapping[str, Any]) -> Tensor:
-    """What a norm layer is called with.
-
-    Raises:
-        InputError: if that is no tensor.
-    """
-    x: object = given[0] if given else next(iter(named.values()), None)
-    if not isinstance(x, Tensor):
-        msg = f"a norm layer is called with something of type {type(x).__name__}"
-        raise InputError(msg)
-    return x
+def _first(given: tuple[Any, ...], named: Mapping[str, Any]) -> object:
+    """What a norm layer is called with: its first argument."""
+    return given[0] if given else next(iter(named.values()), None)

@@ -38,11 +38,6 @@ class Stored:
         return self.gamma.abs() / (self.variance + self.eps).sqrt()
 
     @property
-    def is_default(self) -> bool:
-        """Whether the statistics are those of a new layer: 0 and 1, exactly."""
-        return bool((self.mean == 0).all() and (self.variance == 1).all())
-
-    @property
     def is_sound(self) -> bool:
         """Whether all numbers are finite and no variance is below zero."""
         values = (self.mean, self.variance, self.gamma, self.beta)

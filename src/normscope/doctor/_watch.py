@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
-from normscope.anatomy import RunningNorm, batch_norm_layers, unwrapped
+from normscope.anatomy import RunningNorm, batch_norm_layers, in_float64, readable, unwrapped
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
 from normscope.doctor._frozen_parts import weights_before
@@ -226,8 +225,8 @@ class _Before:
         for path, norm in norms.items():
             stored = RunningNorm(path, norm)
             if stored.mean is not None and stored.variance is not None:
-                scale = (stored.variance.double() + stored.eps).sqrt()
-                self._stored[path] = stored.mean.double(), scale
+                scale = (in_float64(stored.variance) + stored.eps).sqrt()
+                self._stored[path] = in_float64(stored.mean).clone(), scale
 
     def tell(self, log: LoopLog) -> None:
         """How far each layer's statistics are from there, and whether its weights moved."""
@@ -237,7 +236,7 @@ class _Before:
         for path, (mean, scale) in self._stored.items():
             current = RunningNorm(path, self._norms[path]).mean
             if current is not None and current.shape == mean.shape:
-                far = (current.double().to(mean.device) - mean) / scale
+                far = (in_float64(current).to(mean.device) - mean) / scale
                 distance = float(far.square().mean().sqrt())
                 log.layers[path].moved = distance if math.isfinite(distance) else 0.0
             own = {path, before.get(path)}
@@ -332,9 +331,8 @@ def _fingerprints(model: nn.Module) -> dict[str, tuple[float, float]]:
     """Two numbers per parameter, of which one changes when it does."""
     prints = {}
     for name, parameter in model.named_parameters():
-        if is_lazy(parameter) or parameter.is_meta or parameter.layout != torch.strided:
+        if (values := readable(parameter)) is None:
             continue
-        wide = parameter.detach()
-        wide = wide.abs().double() if wide.is_complex() else wide.double()
+        wide = in_float64(values.abs() if values.is_complex() else values)
         prints[name] = float(wide.sum()), float(wide.square().sum())
     return prints

@@ -16,6 +16,7 @@ from normscope.anatomy import (
     all_or_nothing,
     batch_norm_layers,
     freeze_of,
+    in_float64,
     plainly,
     preserved,
     unwrapped,
@@ -113,7 +114,7 @@ class _Site:
         bias = self.linear.bias
         assert isinstance(bias, Tensor)
         if (mean := self.norm.running_mean) is not None:
-            mean.copy_(mean.double() - bias.detach().double())
+            mean.copy_(in_float64(mean) - in_float64(bias.detach()))
         self.linear.register_parameter("bias", None)
 
     def told(self) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from normscope._errors import InputError
-from normscope.anatomy import all_or_nothing, plain_path, running_norms, unwrapped
+from normscope.anatomy import all_or_nothing, in_float64, plain_path, running_norms, unwrapped
 from normscope.records import Change, Receipt
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -159,7 +159,7 @@ def _figures(pairs: dict[str, _Pair]) -> dict[str, float]:
         variance = pairs.get(name.removesuffix("running_mean") + "running_var")
         if not name.endswith("running_mean") or variance is None or not source.numel():
             continue
-        deviation = (variance.source.double() + 1e-5).sqrt()
-        away = (target.to(source.device).double() - source.double()).abs() / deviation
+        deviation = (in_float64(variance.source) + 1e-5).sqrt()
+        away = (in_float64(target).to(deviation.device) - in_float64(source)).abs() / deviation
         worst = max(worst, float(away.max()))
     return {"shift of a mean, in deviations": worst}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope.anatomy import in_float64
 from normscope.nn import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, ScaledLinear
 
 OUTPUT_AXES: dict[type[nn.Module], int] = {
@@ -68,15 +69,15 @@ def folded(linear: nn.Module, norm: _BatchNorm) -> Folded:
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    weight, bias = scaled(linear, torch.float64)
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    weight, bias = _acting(linear)
+    mean, variance = in_float64(norm.running_mean), in_float64(norm.running_var)
     gain = (variance + norm.eps).rsqrt()
     offset = torch.zeros_like(mean)
     if norm.affine:
-        gain, offset = norm.weight.double() * gain, norm.bias.double()
+        gain, offset = in_float64(norm.weight) * gain, in_float64(norm.bias)
     offset = offset + gain * ((0 if bias is None else bias) - mean)
-    dtype = _weight(linear).dtype
-    return Folded(_times_outputs(linear, weight, gain).to(dtype), offset.to(dtype))
+    like = _weight(linear)
+    return Folded(_times_outputs(linear, weight, gain).to(like), offset.to(like))
 
 
 def _times_outputs(linear: nn.Module, weight: Tensor, gain: Tensor) -> Tensor:
@@ -94,23 +95,27 @@ def _times_outputs(linear: nn.Module, weight: Tensor, gain: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def scaled(linear: nn.Module, dtype: torch.dtype | None = None) -> Folded:
+def scaled(linear: nn.Module) -> Folded:
     """The weight that acts, with the scale of a `ScaledLinear` in it, and the bias.
 
     Args:
         linear: of a type in `OUTPUT_AXES`.
-        dtype: of the result; that of the weight where absent. The product is a float64 one.
 
     Example:
         >>> linear = ScaledLinear(4, 2, bias=False)
         >>> torch.equal(scaled(linear).weight, linear.weight / 2)
         True
     """
-    weight, bias = _weight(linear), linear.bias
+    (weight, bias), like = _acting(linear), _weight(linear)
+    return Folded(weight.to(like), None if bias is None else bias.to(like))
+
+
+def _acting(linear: nn.Module) -> Folded:
+    """The same in float64."""
+    bias = linear.bias
     scale = linear.scale if isinstance(linear, ScaledLinear) else 1.0
-    dtype = dtype or weight.dtype
     return Folded(
-        (scale * weight.double()).to(dtype), bias.to(dtype) if isinstance(bias, Tensor) else None
+        scale * in_float64(_weight(linear)), in_float64(bias) if isinstance(bias, Tensor) else None
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
+from normscope.anatomy import in_float64
 
 
 def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
@@ -47,6 +48,6 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     """The largest difference, relative to the largest absolute value expected."""
     if not expected.numel():
         return 0.0
-    difference = float((found.double() - expected.double()).abs().max())
+    difference = float((in_float64(found) - in_float64(expected)).abs().max())
     largest = float(expected.abs().max())
     return difference / largest if largest else (math.inf if difference else 0.0)

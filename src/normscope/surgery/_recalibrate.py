@@ -16,6 +16,7 @@ from normscope.anatomy import (
     batches_of,
     call,
     freeze_of,
+    in_float64,
     plainly,
     preserved,
     unwrapped,
@@ -133,7 +134,7 @@ class _Statistics:
 
     def shift(self, exact: "_Statistics") -> float:
         """How far the mean is from the exact one, at worst: in deviations of the layer's input."""
-        away = (self.mean.double() - exact.mean.double()).abs()
+        away = (in_float64(self.mean) - in_float64(exact.mean)).abs()
         return float((away / exact.deviation()).max())
 
     def factor(self, exact: "_Statistics") -> float:
@@ -143,7 +144,7 @@ class _Statistics:
 
     def deviation(self) -> Tensor:
         """What the layer divides by."""
-        return (self.variance.double() + self.eps).sqrt()
+        return (in_float64(self.variance) + self.eps).sqrt()
 
     def told_from(self, exact: "_Statistics") -> str:
         """How far these were off, in words."""
@@ -222,7 +223,8 @@ class _Watch:
             )
             raise InputError(msg)
         if len(self.seen) == 1:
-            means = x.double().flatten(2).mean(dim=2) if x.ndim > 2 else x.double()
+            wide = in_float64(x)
+            means = wide.flatten(2).mean(dim=2) if x.ndim > 2 else wide
             self._rows.append(Moments.of(means, [0]))
 
     def notes(self) -> tuple[str, ...]:

@@ -217,25 +217,18 @@ def _left(norms: list[RunningNorm]) -> list[_Left]:
     recalibration, which averages equally and counts few batches, layers with the same counter and
     momentum are not believed either.
     """
-    claims = [(norm, layer) for norm in norms if _share(norm) > _LEFT and (layer := stored(norm))]
+    unsettled = [norm for norm in norms if norm.initial_share > _LEFT]
+    claims = [(norm, layer) for norm in unsettled if (layer := stored(norm))]
     liars = {
         (norm.batches_tracked, norm.momentum)
         for norm, layer in claims
-        if not bool((layer.variance >= _share(norm) * (1 - 1e-3)).all())
+        if not bool((layer.variance >= norm.initial_share * (1 - 1e-3)).all())
     }
     return [
-        _Left(norm, _share(norm))
-        for norm, layer in claims
-        if (norm.batches_tracked, norm.momentum) not in liars and not layer.is_default
+        _Left(norm, norm.initial_share)
+        for norm, _ in claims
+        if (norm.batches_tracked, norm.momentum) not in liars and not norm.has_initial_statistics
     ]
-
-
-def _share(norm: RunningNorm) -> float:
-    """What its counter says is left of the initial values; 0 where it says nothing."""
-    count, momentum = norm.batches_tracked, norm.momentum
-    if not count or count < 0 or momentum is None or not 0 < momentum < 1:
-        return 0.0
-    return float((1 - momentum) ** count)
 
 
 def _of_left(case: Case, layers: list[_Left]) -> Iterator[Found]:

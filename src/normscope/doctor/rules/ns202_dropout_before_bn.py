@@ -53,7 +53,7 @@ from torch import nn
 from torch.fx import Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.anatomy import CallGraph, RunningNorm, normalizing_by_batch
+from normscope.anatomy import CallGraph, RunningNorm, in_float64, normalizing_by_batch
 from normscope.doctor._case import Case
 from normscope.doctor._observation import Observation
 from normscope.doctor._rules import Found
@@ -135,7 +135,7 @@ class _Shift:
         """Whether the stored variance is, or will be, that with dropout."""
         if norm.variance is None or not norm.batches_tracked:
             return True
-        stored = norm.variance.double().to(self.without.mean.device).clamp(min=1e-30)
+        stored = in_float64(norm.variance).to(self.without.mean.device).clamp(min=1e-30)
         log_ratio = float((stored / self.without.population_variance).log().nanmean()) / 2
         return abs(log_ratio - self.log_ratio) < abs(log_ratio)
 

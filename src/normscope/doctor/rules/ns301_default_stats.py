@@ -67,9 +67,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import is_lazy
 
-from normscope.anatomy import RunningNorm
+from normscope.anatomy import RunningNorm, readable
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
 from normscope.doctor._stored_statistics import Stored, and_more, collects, stored_in
@@ -86,7 +85,7 @@ _FIX = (
 def find(case: Case) -> Iterator[Found]:
     """Yield one finding for learned layers, and one for new ones beside others."""
     layers = stored_in(case)
-    default = [layer for layer in layers if layer.is_default]
+    default = [layer for layer in layers if case.norms[layer.path].has_initial_statistics]
     learned = [layer for layer in default if _varies(layer.gamma) and _varies(layer.beta)]
     if learned:
         yield _of_learned(case, learned)
@@ -143,14 +142,9 @@ def _looks_new(model: nn.Module) -> bool:
 
     There are networks whose gammas and betas are drawn at random.
     """
-    biases = (m.bias for m in model.modules() if isinstance(m, nn.Linear | _ConvNd))
+    biases = (readable(m.bias) for m in model.modules() if isinstance(m, nn.Linear | _ConvNd))
     return any(
-        isinstance(bias, Tensor)
-        and not is_lazy(bias)
-        and not bias.is_meta
-        and bias.numel() > 1
-        and bool((bias == bias[0]).all())
-        for bias in biases
+        bias is not None and bias.numel() > 1 and bool((bias == bias[0]).all()) for bias in biases
     )
 
 

@@ -62,8 +62,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.parameter import is_lazy
 
+from normscope.anatomy import readable
 from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._rules import Found
 from normscope.doctor._stored_statistics import Stored, and_more, given_together, stored_in
@@ -197,10 +197,8 @@ def _filters(module: nn.Module | None) -> Tensor | None:
     """The weights of a linear or convolution layer, a row for each channel that comes out."""
     if not isinstance(module, nn.Linear | _ConvNd) or isinstance(module, _ConvTransposeNd):
         return None
-    weight = module.weight
-    if not isinstance(weight, Tensor) or is_lazy(weight) or weight.is_meta:
-        return None
-    return weight.detach().flatten(1).cpu()
+    weight = readable(module.weight)
+    return None if weight is None or weight.is_complex() else weight.flatten(1).cpu()
 
 
 def _zero_filters(module: nn.Module) -> Tensor | None:

@@ -55,9 +55,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from normscope.anatomy import readable
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
 from normscope.doctor._stored_statistics import and_more
@@ -138,12 +138,8 @@ def _tensors(value: object) -> Iterator[Tensor]:
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
             yield torch.from_numpy(leaf.astype(np.float64))
-        elif isinstance(leaf, Tensor) and leaf.is_floating_point() and _has_numbers(leaf):
-            yield leaf.detach()
-
-
-def _has_numbers(tensor: Tensor) -> bool:
-    return not is_lazy(tensor) and not tensor.is_meta and tensor.layout == torch.strided
+        elif (tensor := readable(leaf)) is not None and tensor.is_floating_point():
+            yield tensor
 
 
 def _moved(tensor: Tensor, start: int) -> int:

@@ -57,7 +57,7 @@ from torch.fx import Node
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from normscope.anatomy import CallGraph, normalizing_by_batch
+from normscope.anatomy import CallGraph, in_float64, normalizing_by_batch
 from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._observation import Observation
 from normscope.doctor._rules import Found
@@ -194,7 +194,7 @@ def _kept_by_features(seen: Observation, norm: _BatchNorm) -> float | None:
     @contextmanager
     def watching() -> Iterator[None]:
         def note(_: nn.Module, __: Any, output: Tensor) -> None:
-            wide = output.detach().double()
+            wide = in_float64(output.detach())
             outputs.append(Moments.of(wide, list(range(wide.ndim - 1))))
 
         with normalizing_by_batch(list(seen.norms.values())):

@@ -50,16 +50,17 @@ Always: nothing is wrong with such a model until somebody folds it. All findings
 import copy
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.anatomy import CallGraph, RunningNorm
+from normscope.anatomy import CallGraph, RunningNorm, in_float64, readable
 from normscope.doctor._case import Case
 from normscope.doctor._fold_places import FoldPlace, fold_places
 from normscope.doctor._rules import Found
+from normscope.doctor._scores import outcome_of
 from normscope.doctor._ways import joined, listed
 
 if TYPE_CHECKING:
@@ -122,13 +123,13 @@ def _error_of_fuse(seen: "Observation") -> float | None:
     if batch is None or batch.running is None or (right := batch.running.output) is None:
         return None
     try:
-        answer: Any = seen.forward(_fused(copy.deepcopy(seen.model)), batch.values)
+        answer = seen.forward(_fused(copy.deepcopy(seen.model)), batch.values)
     except Exception:  # noqa: BLE001 - whatever it raises, somebody who folds sees it
         return None
-    if not isinstance(answer, Tensor) or answer.numel() != right.numel() or not right.numel():
+    folded = outcome_of(answer, batch.values).output
+    if folded is None or folded.shape != right.shape or not right.numel():
         return None
-    wrong = answer.detach().double().cpu().flatten(1) - right
-    return float(wrong.abs().max() / right.abs().max().clamp(min=1e-30))
+    return float((folded - right).abs().max() / right.abs().max().clamp(min=1e-30))
 
 
 def _fused(model: nn.Module) -> nn.Module:
@@ -152,7 +153,7 @@ def _leaks(prefix: str, graph: CallGraph) -> Iterator[tuple[str, tuple[int, floa
 
 def _constants(norm: RunningNorm, producer: nn.Module) -> Tensor | None:
     """What the norm makes of the channels whose filters are zero; none if all of them are."""
-    weight, bias = RunningNorm("", producer).gamma, RunningNorm("", producer).beta
+    weight, bias = readable(producer.weight), readable(producer.bias)
     if norm.mean is None or norm.variance is None or weight is None:
         return None
     zero = (weight.flatten(1) == 0).all(dim=1)
@@ -162,7 +163,7 @@ def _constants(norm: RunningNorm, producer: nn.Module) -> Tensor | None:
     value = value / torch.sqrt(norm.variance + norm.eps)
     if norm.gamma is not None and norm.beta is not None:
         value = value * norm.gamma + norm.beta
-    return value[zero].double()
+    return in_float64(value[zero])
 
 
 def _zero_filters(leaks: dict[str, tuple[int, float]]) -> Found:
