@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,27 @@ def test_a_linear_layer_whose_features_come_last_is_the_wrong_axis() -> None:
     with torch.no_grad():
         model.norm.running_mean += 3
     assert cause(model, batches) == "wrong axis"
+
+
+def test_statistics_whose_counter_says_nothing_are_stale_and_not_slow() -> None:
+    """Checkpoints from before there were counters leave them at 0."""
+    model = fitted()
+    with torch.no_grad():
+        for norm in (model[1], model[4], model[7]):
+            norm.running_mean += 1
+            norm.num_batches_tracked.zero_()
+    assert cause(model, data()) == "stale"
+
+
+@pytest.mark.parametrize(("momentum", "meant"), [(0.99, "0.01"), (0.6, "0.1"), (1.0, "0.1")])
+def test_a_momentum_is_advised_that_can_be_set(momentum: float, meant: str) -> None:
+    model = fitted_of(deep(momentum=momentum), data(size=8))
+    with observing(model, data()) as observation:
+        case = Case(model, observe=lambda _: observation)
+        fits = [replace(fit, shift=1.0) for fit in layer_fits(observation)]
+        found = _causes.cause_of(case, fits)
+    assert found.name == "momentum convention"
+    assert f"set_momentum(model, {meant})" in found.fix
 
 
 def test_dropout_before_the_norm_is_told_from_statistics_that_are_stale() -> None:

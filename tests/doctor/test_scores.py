@@ -1,10 +1,12 @@
 """What answers are judged by, and that a number that means nothing is not taken for harm."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from normscope.doctor import check
-from normscope.doctor._scores import outcome_of
+from normscope.doctor._gap import gap_between
+from normscope.doctor._scores import Outcome, outcome_of
 from normscope.surgery import freeze
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
 
@@ -110,3 +112,18 @@ def test_an_answer_of_no_rows_is_not_judged() -> None:
     assert outcome.output is None
     batches = [*data(), (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]
     assert check(deep(), batches).conditions["rows"] == 512
+
+
+def judged(answers: list[float], targets: list[float]) -> Outcome:
+    return outcome_of(torch.tensor(answers)[:, None], (None, torch.tensor(targets)[:, None]))
+
+
+def test_batches_that_look_like_other_data_do_not_enter_the_score() -> None:
+    """Counts: one batch has only 0 and 1, and one only 2; the others have a squared error."""
+    targets = [[0.0, 3.0], [2.0, 5.0], [1.0, 4.0], [0.0, 1.0], [2.0, 2.0]]
+    running = [judged([a - 1.0 for a in each], each) for each in targets]
+    by_batch = [judged(each, each) for each in targets]
+    gap = gap_between(running, by_batch)
+    assert gap is not None
+    assert (gap.measure, gap.rows, gap.by_batch) == ("squared error", 6, 0)
+    assert gap.size == pytest.approx(1 / 1.5**2)

@@ -1,6 +1,7 @@
 """How much worse a model is with running statistics than with those of the batch."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,11 +107,10 @@ def gap_between(running: Sequence[Outcome], by_batch: Sequence[Outcome]) -> Gap 
     if not pairs:
         return None
     finite = all(bool(a.output.isfinite().all()) for a, _ in pairs if a.output is not None)
-    scored = [(a.scores, b.scores) for a, b in pairs]
-    if all(a is not None and b is not None for a, b in scored) and not _is_no_score(pairs):
-        mine = torch.cat([a for a, _ in scored if a is not None])
-        theirs = torch.cat([b for _, b in scored if b is not None])
-        return _of_scores(pairs[0][0].measure, mine, theirs, finite=finite)
+    measure, scored = _by_one_measure(pairs)
+    if scored and not _is_no_score(measure, [theirs for _, theirs in scored]):
+        running, by_batch = (torch.cat(scores) for scores in zip(*scored, strict=True))
+        return _of_scores(measure, running, by_batch, finite=finite)
     answers = torch.cat([a.output for a, _ in pairs if a.output is not None])
     references = torch.cat([b.output for _, b in pairs if b.output is not None])
     size = _distance(answers, references)
@@ -122,12 +122,22 @@ def is_finite(outcome: Outcome) -> bool:
     return outcome.output is None or bool(outcome.output.isfinite().all())
 
 
-def _is_no_score(pairs: Sequence[tuple[Outcome, Outcome]]) -> bool:
+def _by_one_measure(
+    pairs: Sequence[tuple[Outcome, Outcome]],
+) -> tuple[Measure, list[tuple[Tensor, Tensor]]]:
+    """What most batches are judged by, and the scores of those; none where nothing judges them.
+
+    A small batch may look like another kind of data: counts that are all 0 and 1, or targets that
+    are all the same.
+    """
+    measure = Counter(b.measure for _, b in pairs).most_common(1)[0][0]
+    alike = [(a.scores, b.scores) for a, b in pairs if a.measure == b.measure == measure]
+    return measure, [(a, b) for a, b in alike if a is not None and b is not None]
+
+
+def _is_no_score(measure: Measure, scores: Sequence[Tensor]) -> bool:
     """A squared error far above that of a constant: the targets are not what answers look like."""
-    if pairs[0][1].measure != "squared error":
-        return False
-    errors = torch.cat([-b.scores for _, b in pairs if b.scores is not None])
-    return float(errors.mean()) > _OF_A_CONSTANT
+    return measure == "squared error" and float(-torch.cat(list(scores)).mean()) > _OF_A_CONSTANT
 
 
 def _of_scores(measure: Measure, running: Tensor, by_batch: Tensor, *, finite: bool) -> Gap:
