@@ -261,3 +261,32 @@ def test_how_far_means_moved_is_told_of_a_model_in_float64() -> None:
     model[1].eval()
     (finding,) = watched(thawed, model=model).of("NS506")
     assert float(finding.evidence["moved deviations"]) > 0.1
+
+
+class TwoDevices(nn.DataParallel):
+    """What `DataParallel` does with two devices, on one: a copy of the model for each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = enumerate(x.chunk(2))
+        return torch.cat([replica_of(self.module, first=not number)(x) for number, x in parts])
+
+
+def replica_of(model: nn.Module, *, first: bool) -> nn.Module:
+    """As `torch.nn.parallel.replicate` makes them; buffers of the first are the model's own."""
+    copies = {module: module._replicate_for_data_parallel() for module in model.modules()}
+    for module, copied in copies.items():
+        copied._modules = {name: copies[child] for name, child in module._modules.items()}
+        for name, parameter in module._parameters.items():
+            setattr(copied, name, 1 * parameter)
+        for name, buffer in module._buffers.items():
+            copied._buffers[name] = buffer if first else buffer.clone()
+    return copies[model]
+
+
+def test_the_copies_of_a_data_parallel_are_one_layer() -> None:
+    """A step of two devices moves the statistics once."""
+    model = small()
+    diagnosis = watched(plain, model=TwoDevices(model))
+    assert int(model[1].num_batches_tracked) == diagnosis.conditions["steps"] == 6
+    assert not diagnosis.of("NS503")
+    assert not diagnosis.at_least("warning")

@@ -9,28 +9,26 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from normscope.doctor._observation import Observation, Passed
-
-_KNOWN = "dependence on batch mates"
-"""Under which it is kept with the observation."""
+from normscope.doctor._case import Case
+from normscope.doctor._observation import Passed
 
 
-def dependence_on_batch_mates(seen: Observation) -> float | None:
+def dependence_on_batch_mates(case: Case) -> float | None:
     """How far answers move, in eval mode, when other rows make up the second half of a batch.
 
     The first half takes the place of the second, so that shapes stay. The root mean square over the
     rows of the first half, in deviations of the answers. It takes one spare batch, the first time
     that a rule asks. None if there is none with four rows, the model does not take it, it has no
     answer for each row, or two answers to one row differ: then it is random in eval mode.
+
+    Raises:
+        UnknownError: if there are no data.
     """
-    known = vars(seen)
-    if _KNOWN not in known:
-        known[_KNOWN] = _measured(seen)
-    found: float | None = known[_KNOWN]
-    return found
+    return case.once(_measured)
 
 
-def _measured(seen: Observation) -> float | None:
+def _measured(case: Case) -> float | None:
+    seen = case.observation
     batch = seen.spare()
     if batch is None or batch.rows < 4 or batch.running is None:
         return None

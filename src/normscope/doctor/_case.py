@@ -108,8 +108,13 @@ class Case:
 
     @cached_property
     def _followed(self) -> dict[str, CallGraph]:
-        """The model's call graph, or those of its parts; if not the model's, `_why_not` tells."""
+        """The model's call graph, or those of its parts; if not the model's, `_why_not` tells.
+
+        Traced in the modes in which the model was handed over, whether it was looked at or not.
+        """
         with preserved(self.model, values=True):
+            for path, module in self.model.named_modules():
+                module.training = self.training.get(path, module.training)
             try:
                 return {"": CallGraph.of(self.model)}
             except InputError as error:

@@ -108,9 +108,9 @@ def gap_between(running: Sequence[Outcome], by_batch: Sequence[Outcome]) -> Gap 
         return None
     finite = all(bool(a.output.isfinite().all()) for a, _ in pairs if a.output is not None)
     measure, scored = _by_one_measure(pairs)
-    if scored and not _is_no_score(measure, [theirs for _, theirs in scored]):
-        running, by_batch = (torch.cat(scores) for scores in zip(*scored, strict=True))
-        return _of_scores(measure, running, by_batch, finite=finite)
+    if scored and not _is_no_score(measure, [b for _, b in scored]):
+        mine, theirs = torch.cat([a for a, _ in scored]), torch.cat([b for _, b in scored])
+        return _of_scores(measure, mine, theirs, finite=finite)
     answers = torch.cat([a.output for a, _ in pairs if a.output is not None])
     references = torch.cat([b.output for _, b in pairs if b.output is not None])
     size = _distance(answers, references)

@@ -161,14 +161,14 @@ class Watch:
         ours = set(map(id, self._model.parameters()))
         return any(id(p) in ours for group in optimizer.param_groups for p in group["params"])
 
-    def _enter_pass(self, _: nn.Module, __: Any) -> None:
-        if not torch.compiler.is_compiling():
+    def _enter_pass(self, model: nn.Module, _: Any) -> None:
+        if not torch.compiler.is_compiling() and model is self._model:
             self._pass = Pass(self._log.passes)
             self._log.passes += 1
             self._log.dropout |= not torch.is_grad_enabled() and _drops(self._model)
 
-    def _leave_pass(self, _: nn.Module, __: Any, output: Any) -> None:
-        if torch.compiler.is_compiling() or self._pass is None:
+    def _leave_pass(self, model: nn.Module, _: Any, output: Any) -> None:
+        if torch.compiler.is_compiling() or self._pass is None or model is not self._model:
             return
         for leaf in pytree.tree_leaves(output):
             if _carries_gradient(leaf):
@@ -177,7 +177,7 @@ class Watch:
         self._pass = None
 
     def _enter_norm(self, path: str, norm: _BatchNorm, _: Any) -> None:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or self._is_a_passing_copy(path, norm):
             return
         self._log.layers[path].called += 1
         moves = RunningNorm(path, norm).moves_statistics
@@ -190,7 +190,9 @@ class Watch:
         self, path: str, norm: _BatchNorm, given: Any, named: Mapping[str, Any], output: Any
     ) -> None:
         """Also where the forward raised, as a checkpoint that has all it needs does."""
-        if torch.compiler.is_compiling() or not self._counters.get(path):
+        if torch.compiler.is_compiling() or self._is_a_passing_copy(path, norm):
+            return
+        if not self._counters.get(path):
             return
         version = self._counters[path].pop()
         x: object = given[0] if given else next(iter(named.values()), None)
@@ -203,6 +205,17 @@ class Watch:
             output.register_hook(_Reached(call))
         self._log.layers[path].momentum = norm.momentum
         self._log.add(path, call)
+
+    def _is_a_passing_copy(self, path: str, norm: _BatchNorm) -> bool:
+        """Whether it is what `DataParallel` makes for another device and throws away again.
+
+        The copies have the layer's hooks, and call them from threads; that of the first device
+        writes into the layer's own buffers and counts for it.
+        """
+        own = self._norms[path]
+        if norm is own or own.running_mean is None or norm.running_mean is None:
+            return norm is not own
+        return norm.running_mean.data_ptr() != own.running_mean.data_ptr()
 
 
 class _Reached:

@@ -74,7 +74,7 @@ def find(case: Case) -> Iterator[Found]:
     evidence: dict[str, int | float] = {}
     if by_batch:
         evidence["calls with batch statistics in eval mode"] = len(by_batch)
-        if (moved := dependence_on_batch_mates(case.observation)) is not None:
+        if (moved := dependence_on_batch_mates(case)) is not None:
             evidence["change by other rows in the batch, in deviations"] = moved
     if held:
         called = any(call.module for call in calls) or _calls_strangers(case)

@@ -82,7 +82,7 @@ def find(case: Case) -> Iterator[Found]:
         why = "a batch with one value per channel raises"
         yield _found("error", suspects, why, {"batches that raise": count})
         return
-    moved = dependence_on_batch_mates(seen)
+    moved = dependence_on_batch_mates(case)
     if moved is None:
         if suspects:
             yield _found("info", suspects, "how far it moves could not be measured", {})

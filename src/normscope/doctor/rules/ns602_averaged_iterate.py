@@ -50,6 +50,7 @@ from collections.abc import Iterator
 
 from normscope.anatomy import freeze_of
 from normscope.doctor._case import Case
+from normscope.doctor._counted import counted
 from normscope.doctor._rules import Found
 
 _FIX = (
@@ -71,13 +72,12 @@ def find(case: Case) -> Iterator[Found]:
         and (case.training[path] or not any(case.training.values()))
     ]
     if moving:
-        layers = f"{len(moving)} batch norm{'s' if len(moving) > 1 else ''}"
         yield Found(
             severity="info",
             module=moving[0],
             message=(
                 f"{type(optimizer).__name__} evaluates other weights than it trains; the running "
-                f"statistics of {layers} are collected with those that it trains."
+                f"statistics of {counted(len(moving))} are collected with those that it trains."
             ),
             fix=_FIX,
             evidence={"batch norms": len(moving)},

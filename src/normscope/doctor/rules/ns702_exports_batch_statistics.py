@@ -86,7 +86,7 @@ def find(case: Case) -> Iterator[Found]:
 def _program(case: Case, by_batch: list[ProgramNorm], norms: int) -> Found:
     evidence: "dict[str, Evidence]" = {"batch norms": len(by_batch), "of": norms}
     cost = ""
-    if case.has_data and (moved := dependence_on_batch_mates(case.observation)) is not None:
+    if case.has_data and (moved := dependence_on_batch_mates(case)) is not None:
         evidence[_MOVED] = moved
         cost = f" Answers move by {moved:.2g} of their deviation with other rows beside them."
     return Found(
