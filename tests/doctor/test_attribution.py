@@ -177,7 +177,9 @@ def test_statistics_whose_counter_says_nothing_are_stale_and_not_slow() -> None:
 
 @pytest.mark.parametrize(("momentum", "meant"), [(0.99, "0.01"), (0.6, "0.1"), (1.0, "0.1")])
 def test_a_momentum_is_advised_that_can_be_set(momentum: float, meant: str) -> None:
-    model = fitted_of(deep(momentum=momentum), data(size=8))
+    model = fitted()
+    for norm in (model[1], model[4], model[7]):
+        norm.momentum = momentum
     with observing(model, data()) as observation:
         case = Case(model, observe=lambda _: observation)
         fits = [replace(fit, shift=1.0) for fit in layer_fits(observation)]

@@ -94,7 +94,7 @@ def differing(before: dict[str, object], after: dict[str, object]) -> set[str]:
 # --- the statistics ---
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_they_are_those_of_all_rows_however_they_are_cut(cuts: list[int]) -> None:
     model, x = two(), rows(sum(cuts) + 2)
