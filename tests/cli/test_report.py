@@ -11,6 +11,7 @@ import pytest
 from normscope.cli import main
 from normscope.records import Inspection
 from tests.report import samples
+from tests.report.evidence_samples import evidence
 from tests.report.pages import SMALL, small_study
 
 
@@ -78,6 +79,24 @@ def test_the_page_of_a_study_is_drawn_where_there_is_no_torch(tmp_path: Path) ->
     control = script.replace("normscope.cli import main", "normscope.training import train")
     done = python(control)
     assert "torch" in done.stderr
+
+
+def test_a_study_with_evidence_has_the_page_of_the_evidence_without_torch(tmp_path: Path) -> None:
+    study, table, pictures = evidence()
+    study.save(tmp_path / "study.json")
+    table.save(tmp_path / "evidence.json")
+    pictures.save(tmp_path)
+    done = python(_NO_TORCH.format(study=str(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "each explanation against the evidence" in page
+    assert 'class="stepper"' in page
+
+
+def test_damaged_evidence_is_refused(report, tmp_path: Path) -> None:
+    small_study(seeds=2, inspections=False).save(tmp_path / "study.json")
+    (tmp_path / "evidence.json").write_text("{}")
+    refused(report(tmp_path), "evidence.json", "no evidence that this version")
 
 
 def test_it_is_written_anew_in_another_language(report, run_folder: Path) -> None:

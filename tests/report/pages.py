@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 
-from normscope.report import report_run, report_study
-from tests.report import samples
+from normscope.report import report_evidence, report_run, report_study
+from tests.report import evidence_samples, samples
 
 SMALL = (40, 30, 10)
 VOID = {"meta", "link", "img", "input", "br", "hr", "path"}
@@ -19,6 +19,11 @@ def run_page(language: str = "en") -> str:
 @cache
 def study_page(language: str = "en") -> str:
     return report_study(small_study(), language)
+
+
+@cache
+def evidence_page(language: str = "en") -> str:
+    return report_evidence(*evidence_samples.evidence(), language)
 
 
 def small_study(**changed):

@@ -10,11 +10,11 @@ import pytest
 
 from normscope.report import report_run, report_study
 from tests.report import samples
-from tests.report.pages import SMALL, run_page, small_study, study_page
+from tests.report.pages import SMALL, evidence_page, run_page, small_study, study_page
 from tests.report.test_pages import HOSTILE
 
 SIZES = {"phone": {"width": 375, "height": 812}, "desktop": {"width": 1280, "height": 900}}
-PAGES = {"run": run_page, "study": study_page}
+PAGES = {"run": run_page, "study": study_page, "evidence": evidence_page}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,8 @@ def test_a_page_fits_its_screen(read, page: str, size: str, language: str) -> No
         ("study", "phone", "dark", "zh"),
         ("run", "desktop", "dark", "zh"),
         ("run", "phone", "light", "en"),
+        ("evidence", "desktop", "dark", "en"),
+        ("evidence", "phone", "light", "zh"),
     ],
 )
 def test_axe_finds_nothing_serious(read, page, size, scheme, language) -> None:
@@ -181,6 +183,43 @@ def test_the_reader_picks_an_arm_with_the_keyboard(read) -> None:
     tab.keyboard.press("ArrowDown")
     assert second.is_checked()
     assert [panel.is_visible() for panel in panels] == [False, True]
+
+
+def seen_frames(tab) -> list[int]:
+    return tab.locator(".frame:visible").evaluate_all("all => all.map(o => +o.dataset.step)")
+
+
+def test_a_slider_leads_all_pictures_of_moments_through_training(read) -> None:
+    tab = read(evidence_page())
+    sliders = tab.locator(".stepper input")
+    assert sliders.count() == 3
+    ends = seen_frames(tab)
+    assert len(ends) == 3
+    sliders.nth(1).focus()
+    tab.keyboard.press("Home")
+    begins = seen_frames(tab)
+    assert begins[1] == 200
+    assert all(begin < end for begin, end in zip(begins, ends, strict=True))
+    assert begins[0] <= begins[1]  # its own last moment before that
+    assert sliders.nth(1).get_attribute("aria-valuetext") == "after step 200"
+    assert tab.locator(".stepper output").nth(2).inner_text() == "after step 200"
+    tab.keyboard.press("End")
+    assert seen_frames(tab) == ends
+
+
+def test_without_scripts_some_moments_stand_below_each_other(read) -> None:
+    tab = read(evidence_page(), java_script_enabled=False)
+    assert tab.locator(".stepper input:visible").count() == 0
+    assert tab.locator(".frame:visible").count() == 9
+    assert tab.locator(".moment:visible").count() == 9
+
+
+def test_every_line_of_the_evidence_leads_to_its_row(read) -> None:
+    tab = read(evidence_page())
+    links = tab.locator(".scoreboard a")
+    assert links.count() == 23
+    for link in links.all():
+        assert tab.locator(f"article{link.get_attribute('href')}").count() == 1
 
 
 def test_the_first_key_leads_past_the_head(read) -> None:

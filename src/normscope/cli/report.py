@@ -78,10 +78,14 @@ def _is_study(path: Path) -> bool:
 
 
 def _study_page(path: Path, language: _Language) -> str:
-    from normscope.records import Study
-    from normscope.report import report_study
+    from normscope.records import EvidenceTable, Study
+    from normscope.records._evidence_pictures import EvidencePictures
+    from normscope.report import report_evidence, report_study
 
     study = Study.load(path)
+    if path.is_dir() and (path / "evidence.json").exists():
+        evidence, pictures = EvidenceTable.load(path), EvidencePictures.load(path)
+        return report_evidence(study, evidence, pictures, language.value)
     page = report_study(study, language.value)
     if study.status != "complete":
         _console.say_wrapped(_unfinished(study, path if path.is_dir() else path.parent))

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from normscope.records import Design, Recipe
+from normscope.records import Design, EvidenceTable, Recipe
 
 _RATE = "learning_rate"
 
@@ -41,6 +41,17 @@ def compare_command(design: Design) -> str:
     if design.confidence != Design.model_fields["confidence"].default:
         words += ["--confidence", typed(design.confidence)]
     return shlex.join([*words, *_flags(design.recipe, varied=tuple(fields))])
+
+
+def explain_command(evidence: EvidenceTable) -> str:
+    """The command that trains the same arms at the same rates with the same seeds."""
+    arms, recipe = [arm.key for arm in evidence.arms], evidence.recipe
+    words = ["normscope", "explain", "--arms", ",".join(arms)]
+    words += ["--rates", ",".join(map(typed, evidence.learning_rates))]
+    words += ["--seeds", str(len(evidence.seeds)), "--epochs", str(recipe.epochs)]
+    if evidence.confidence != Design.model_fields["confidence"].default:
+        words += ["--confidence", typed(evidence.confidence)]
+    return shlex.join([*words, *_flags(recipe, varied=("epochs",))])
 
 
 def varied_fields(design: Design) -> dict[str, list[Any]]:

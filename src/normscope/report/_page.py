@@ -80,6 +80,12 @@ def swatch(key: Key, *, line_mark: bool) -> Markup:
         "hollow": Markup(
             '<circle cx="16" cy="6" r="5" fill="none" stroke="{}" stroke-width="1.5"/>'
         ).format(colour),
+        "predicted": Markup('<path d="M1 1h30v10h-30Z" fill="var(--ok)" opacity=".2"/>')
+        + Markup('<path d="M31 1v10" stroke="var(--ok)" stroke-width="1.5"/>'),
+        "against": Markup('<path d="M1 1h30v10h-30Z" fill="var(--bad)" opacity=".2"/>')
+        + Markup(
+            '<path d="M1 1v10" stroke="var(--bad)" stroke-width="1.5" stroke-dasharray="4 3"/>'
+        ),
     }[key.kind]
     return Markup('<svg class="swatch" viewBox="0 0 32 12" aria-hidden="true">{}</svg>').format(
         drawn

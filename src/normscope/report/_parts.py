@@ -33,7 +33,9 @@ class Key:
     """Which of the theme's colours, dashes and shapes, counted from 0."""
     text: str
     """What is drawn so."""
-    kind: Literal["line", "band", "point", "dot", "tick", "hollow", "dashed"] = "line"
+    kind: Literal[
+        "line", "band", "point", "dot", "tick", "hollow", "dashed", "predicted", "against"
+    ] = "line"
     """How."""
 
 
@@ -142,7 +144,103 @@ class Sentences:
     sentences: Sequence[str]
 
 
-Part = Table | Figure | Facts | Text | Confusion | Gallery | Raw | Choice | Sentences
+@dataclass(frozen=True)
+class Said:
+    """Words of a record, in the page's language or else in English."""
+
+    text: str
+    english: bool = False
+    """Whether they are English on a page that is not."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Pictures of one moment."""
+
+    step: int
+    title: str
+    panels: Sequence[Panel]
+    kept: bool
+    """Shown where no script runs; a few are enough there."""
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """Pictures of many moments, one of which is seen; a slider leads through them."""
+
+    name: str
+    """What the slider is called in the page."""
+    title: str
+    caption: str
+    frames: Sequence[Frame]
+    keys: Sequence[Key] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A prediction, and what became of it."""
+
+    name: str
+    """What links call it."""
+    says: Said
+    source: Said
+    verdict: Literal["survives", "contradicted", "open"]
+    judgement: str
+    """The verdict in words."""
+    measured: str
+    """The figure with its interval."""
+    seeds: str
+    """How many have it."""
+    why: Said | None
+    """Why it is not decided."""
+    details: Sequence[tuple[str, Said]]
+    """Names, and what stands behind them: what was measured, thresholds, premises."""
+    strip: Markup | None
+    """The interval between the thresholds."""
+    pictures: Sequence[Figure | Stepper] = ()
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Every prediction in a line, by what it follows from."""
+
+    title: str
+    groups: Sequence[tuple[Said, Sequence[Claim]]]
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Every prediction with its pictures, by what it follows from."""
+
+    keys: Sequence[Key]
+    groups: Sequence[tuple[Said, Sequence[Claim]]]
+
+
+@dataclass(frozen=True)
+class SaidTable:
+    """A table whose cells are words of a record."""
+
+    title: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Said]]
+
+
+Part = (
+    Table
+    | Figure
+    | Facts
+    | Text
+    | Confusion
+    | Gallery
+    | Raw
+    | Choice
+    | Sentences
+    | Stepper
+    | Scoreboard
+    | Claims
+    | SaidTable
+)
 
 
 @dataclass(frozen=True)

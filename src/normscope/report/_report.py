@@ -4,7 +4,8 @@ import importlib.util
 from typing import Literal
 
 from normscope._errors import InputError
-from normscope.records import Inspection, Run, Study
+from normscope.records import EvidenceTable, Inspection, Run, Study
+from normscope.records._evidence_pictures import EvidencePictures
 
 Language = Literal["en", "zh"]
 
@@ -50,6 +51,32 @@ def report_study(study: Study, language: Language = "en") -> str:
 
     say = Words(language)
     return html(study_page(study, say), say)
+
+
+def report_evidence(
+    study: Study,
+    evidence: EvidenceTable,
+    pictures: EvidencePictures | None = None,
+    language: Language = "en",
+) -> str:
+    """The page of a study that asks why batch norm works: one HTML file that needs no network.
+
+    Args:
+        study: What was trained.
+        evidence: What follows from it.
+        pictures: What probes saw; without them the page leaves its pictures out and says so.
+        language: ``en`` or ``zh``.
+
+    Raises:
+        InputError: if the extra that draws pages is not installed.
+    """
+    needs_the_extra()
+    from normscope.report._evidence_page import evidence_page  # noqa: PLC0415 - an extra
+    from normscope.report._page import html  # noqa: PLC0415 - an extra
+    from normscope.report._words import Words  # noqa: PLC0415 - with the others
+
+    say = Words(language)
+    return html(evidence_page(study, evidence, pictures, say), say)
 
 
 def needs_the_extra() -> None:
