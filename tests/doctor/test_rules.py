@@ -1,5 +1,6 @@
 """Every rule has its page and its cases, and says what they say."""
 
+import dataclasses
 import importlib
 import re
 from collections.abc import Callable
@@ -7,10 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
+from normscope.doctor import _examination
+from normscope.doctor._case import Case
 from normscope.doctor._rules import Rule, all_rules
 from normscope.records import Diagnosis
 from tests.doctor import cases
+from tests.doctor.networks import small
 
 CASES = Path(cases.__file__).parent
 HEADINGS = [
@@ -87,3 +92,21 @@ def test_good(rule: Rule, diagnose: Callable[[], Diagnosis]) -> None:
 def test_silent(rule: Rule, diagnose: Callable[[], Diagnosis]) -> None:
     """Looks similar, and is fine or on purpose: nothing above info."""
     assert all(finding.severity == "info" for finding in diagnose().of(rule.code))
+
+
+@pytest.mark.rules_may_raise
+def test_a_rule_that_raises_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(case: object) -> list[object]:
+        raise IndexError("of ours")
+
+    rules = [
+        dataclasses.replace(rule, find=broken) if rule.code == "NS201" else rule
+        for rule in all_rules()
+    ]
+    monkeypatch.setattr(_examination, "all_rules", lambda: tuple(rules))
+    model = small()
+    model[1].running_var[0] = torch.nan
+    diagnosis = _examination.examine(Case(model), {})
+    assert diagnosis.of("NS302")
+    (reason,) = [s.reason for s in diagnosis.skipped if s.code == "NS201"]
+    assert "the rule itself failed (IndexError: of ours" in reason

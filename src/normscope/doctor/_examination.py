@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from normscope._errors import NormscopeError
+from normscope._factories import told
 from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._rules import Found, Rule, all_rules
 from normscope.doctor._suppression import Suppressions
@@ -13,6 +15,7 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
 
     Raises:
         InputError: if `suppress` names no rule, or gives no reason.
+        NormscopeError: what the model or its data are refused for.
         OwnModelError: if the model raised on its data, and no rule found an error.
     """
     suppressions = Suppressions(suppress, all_rules())
@@ -23,9 +26,14 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
         except UnknownError as unknown:
             skipped.append(Skipped(code=rule.code, rule=rule.name, reason=str(unknown)))
             continue
-        hushed = [quiet for finding in found if (quiet := suppressions.of(finding))]
-        told = {id(quiet.finding) for quiet in hushed}
-        findings += [finding for finding in found if id(finding) not in told]
+        except NormscopeError:
+            raise
+        except Exception as problem:  # noqa: BLE001 - a mistake of ours in one costs no other
+            skipped.append(_failed(rule, problem))
+            continue
+        hushed = [each for finding in found if (each := suppressions.of(finding))]
+        quiet = {id(each.finding) for each in hushed}
+        findings += [finding for finding in found if id(finding) not in quiet]
         suppressed += hushed
         if not found:
             silent.append(rule.code)
@@ -40,6 +48,11 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
         silent=tuple(silent),
         conditions=case.conditions,
     )
+
+
+def _failed(rule: Rule, problem: Exception) -> Skipped:
+    reason = f"the rule itself failed ({told(problem, _failed)}); please report it"
+    return Skipped(code=rule.code, rule=rule.name, reason=reason)
 
 
 def _finding(rule: Rule, found: Found) -> Finding:
