@@ -46,7 +46,7 @@ def evidence(seeds: int = 5) -> tuple[Study, EvidenceTable, EvidencePictures]:
     arms = {name: key for key, name in names.items()}
     looked = ("none", "batch", "noisy")
     readings = {
-        run.folder: _readings(arms[run.arm], run.learning_rate, run.seed)
+        run.folder: made_readings(arms[run.arm], run.learning_rate, run.seed)
         for run in study.runs
         if arms[run.arm] in looked and run.status == "complete"
     }
@@ -109,7 +109,7 @@ def _inside(norm: samples.Norm) -> Inspection:
     return inspection.model_copy(update={"history": short})
 
 
-def _readings(arm: str, rate: float, seed: int) -> list[Reading]:
+def made_readings(arm: str, rate: float, seed: int) -> list[Reading]:
     """What probes would have read: without a norm things drift, are rough, and lose their rank."""
     random = np.random.default_rng([seed, len(arm)])
     plain = arm == "none"

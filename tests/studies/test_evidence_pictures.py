@@ -1,11 +1,16 @@
 """What pictures of the evidence are drawn from, against readings that are known."""
 
+from pathlib import Path
 from statistics import median
 
 import pytest
 
+from normscope.probes._readings_file import append_readings
 from normscope.records import Reading
-from normscope.studies._evidence_pictures import evidence_pictures
+from normscope.records._evidence_pictures import EvidencePictures
+from normscope.studies._evidence_pictures import evidence_pictures, save_evidence_pictures
+from normscope.studies._explanations import PROBED
+from tests.report.evidence_samples import evidence, made_readings
 from tests.studies.evidence import BEST, RATES, Truth, made_up
 
 LAYERS = ("a", "b", "c", "logits")
@@ -112,3 +117,15 @@ def test_runs_without_readings_have_no_lines(made) -> None:
     bare = evidence_pictures(study, names, {})
     assert (bare.lines, bare.curves) == ((), ())
     assert bare.numbers == made[2].numbers
+
+
+def test_they_are_written_from_the_readings_in_the_runs_folders(tmp_path: Path) -> None:
+    study, table, pictures = evidence()
+    looked = {arm.name for arm in table.arms if arm.key in PROBED}
+    for run in study.runs:
+        if run.arm in looked and run.status == "complete":
+            key = next(arm.key for arm in table.arms if arm.name == run.arm)
+            (tmp_path / run.folder).mkdir(parents=True)
+            append_readings(tmp_path / run.folder, made_readings(key, run.learning_rate, run.seed))
+    save_evidence_pictures(study, table, tmp_path)
+    assert EvidencePictures.load(tmp_path) == pictures

@@ -5,11 +5,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
+from normscope.probes import read_readings
 from normscope.probes._landscape import MULTIPLES
 from normscope.probes._safe_step import LENGTHS
-from normscope.records import Reading, Study, StudyRun
+from normscope.records import EvidenceTable, Reading, Study, StudyRun
 from normscope.records._evidence_pictures import (
     ArmNumbers,
     EvidencePictures,
@@ -34,6 +36,22 @@ predictions ask for them."""
 
 _Seeds = Sequence[tuple[StudyRun, Sequence[Reading]]]
 _Values = Mapping[float, Sequence[float]]
+
+
+def save_evidence_pictures(study: Study, table: EvidenceTable, out: Path) -> None:
+    """Write what pictures of the evidence are drawn from, beside it.
+
+    Args:
+        study: complete and analysed.
+        table: the evidence that follows from it.
+        out: the study's folder, with the readings of its runs.
+
+    Raises:
+        RunFolderError: if a run's readings are damaged.
+        OSError: if the disk refuses.
+    """
+    readings = {run.folder: read_readings(out / run.folder) for run in study.runs}
+    evidence_pictures(study, {arm.key: arm.name for arm in table.arms}, readings).save(out)
 
 
 def evidence_pictures(
