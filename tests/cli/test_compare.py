@@ -98,7 +98,7 @@ def test_values_are_read_by_the_recipes_own_types() -> None:
         (["--vary", "=batch,none"], "--vary =batch,none: write a field"),
         ([*NORMS, *NORMS], "--vary norm is there twice; give all of its values at once"),
         (["--vary", "norm=batch"], "norm has 1 value to compare"),
-        (["--vary", "norm=batch,nun"], "--vary norm has to be batch, none or layer, got 'nun'"),
+        (["--vary", "norm=batch,nun"], "--vary norm has to be batch, none, .*, got 'nun'"),
         (["--vary", "norm=bach,none"], "--vary norm has to be .* got 'bach'. Did you mean batch"),
         (["--vary", "lr=0.1,fast"], "--vary learning_rate has to be a number"),
         (["--vary", "lr=0.1,0.2", "--lr", "0.1"], "learning_rate is varied, so --learning-rate"),

@@ -253,8 +253,11 @@ def test_a_file_that_is_no_study_is_refused_in_a_sentence(tiny: Dataset, tmp_pat
 def test_stopped_it_keeps_what_has_ended_and_the_same_call_goes_on(
     whole: tuple[Study, Path], tiny: Dataset, tmp_path: Path
 ) -> None:
+    stopped: list[RunProgress] = []
+
     def stop(news: RunProgress) -> None:
-        if news.status == "complete":
+        if news.status == "complete" and not stopped:  # a second Ctrl-C is no request
+            stopped.append(news)
             signal.raise_signal(signal.SIGINT)
 
     out = tmp_path / "study"

@@ -1,5 +1,6 @@
 """What the commands that repair a model have in common: the receipt, and the file."""
 
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
@@ -7,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from normscope._errors import InputError
+from normscope._errors import InputError, NormscopeError, OwnModelError
 from normscope.cli import _console
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
     from normscope.records import Receipt
 
 TARGET = Annotated[
@@ -47,6 +52,28 @@ def refuse_file(file: Path | None, suffix: str) -> None:
     if not file.parent.is_dir():
         msg = f"--out {file}: there is no folder {file.parent}. Make it first."
         raise InputError(msg)
+
+
+@contextmanager
+def model_errors(model: "nn.Module", forward: object) -> "Iterator[None]":
+    """Turn what somebody's model raises inside the block into one sentence.
+
+    Raises:
+        NormscopeError: one of ours, as it is.
+        OwnModelError: naming what was raised, and where.
+    """
+    from normscope._factories import told
+
+    try:
+        yield
+    except NormscopeError:
+        raise
+    except Exception as problem:
+        msg = (
+            f"{type(model).__name__}: the model raised {told(problem, forward)}. If it is called "
+            "otherwise than with a batch's first part: --forward package.module:function."
+        )
+        raise OwnModelError(msg) from problem
 
 
 def tell(

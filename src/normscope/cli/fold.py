@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normscope._errors import InputError
-from normscope.cli._repairs import FORMAT, TARGET, Format, refuse_file, tell
+from normscope.cli._repairs import FORMAT, TARGET, Format, model_errors, refuse_file, tell
 from normscope.cli.check import DATA, FORWARD
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ def fold(
             msg = "fold needs a batch to compare on: --data package.module:loader."
             raise InputError(msg)
         model = found.model.eval()
-        example = _example(model, next(iter(loader), None), forward_of(forward))
-        folded, receipt = operate(model, example)
+        call = forward_of(forward)
+        example = _example(model, next(iter(loader), None), call)
+        with model_errors(model, call):
+            folded, receipt = operate(model, example)
         content = _program(folded, example, target) if out else b""
     tell(receipt, target, format, out, content, f'torch.export.load("{out}").module()')
 
@@ -110,6 +112,7 @@ def _program(folded: "nn.Module", example: Any, name: str) -> bytes:
         program = torch.export.export(
             folded.eval(), arguments, named, dynamic_shapes=_any_number_of_rows(arguments, named)
         )
+        program.example_inputs = None  # somebody's data, and the whole storage behind a slice
         file = io.BytesIO()
         torch.export.save(program, file)
     except Exception as problem:

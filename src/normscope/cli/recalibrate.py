@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normscope._errors import InputError
-from normscope.cli._repairs import FORMAT, TARGET, Format, refuse_file, tell
+from normscope.cli._repairs import FORMAT, TARGET, Format, model_errors, refuse_file, tell
 from normscope.cli.check import DATA, FORWARD
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def recalibrate(
         if loader is None:
             msg = "recalibrate needs data: --data package.module:loader."
             raise InputError(msg)
-        receipt = operate(found.model, loader, forward=forward_of(forward))
+        call = forward_of(forward)
+        with model_errors(found.model, call):
+            receipt = operate(found.model, loader, forward=call)
     content = _state_dict(found.model, target) if out else b""
     use = f'model.load_state_dict(safetensors.torch.load_file("{out}"))'
     tell(receipt, target, format, out, content, use)

@@ -52,7 +52,10 @@ def train(
     ] = True,
     probe: Annotated[
         str | None,
-        typer.Option(metavar="NAME,…", help="Probes that read as it trains, or all of them: all."),
+        typer.Option(
+            metavar="NAMES",
+            help="Probes that read as it trains: NAME,NAME or all.",
+        ),
     ] = None,
     probe_every: Annotated[
         int | None,

@@ -22,6 +22,7 @@ from normscope.studies._compare import trained
 from normscope.studies._crew import crew_size
 from normscope.studies._design import arm_name, checked_confidence, planned_runs
 from normscope.studies._evidence import judged
+from normscope.studies._evidence_pictures import save_evidence_pictures
 from normscope.studies._explanations import ARMS, PROBED, ExplainArm
 from normscope.studies._messages import RunProgress
 from normscope.studies._run_set import Plan
@@ -138,6 +139,7 @@ def explain(
     table = _table(study, trained_arms, left_out, Path(out), (budget, expected))
     with storage_errors(Path(out)):
         table.save(Path(out) / _FILE)
+        save_evidence_pictures(study, table, Path(out))
     return table
 
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from normscope.doctor import check
 from normscope.records import Diagnosis
 from normscope.surgery import recalibrate
 from tests.doctor.loops import plain, watched
@@ -28,6 +29,26 @@ def bad_skipped_step() -> Diagnosis:
 
 def good_skipped_step() -> Diagnosis:
     return watched(lambda model, n: None if n == 2 else plain(model, n))
+
+
+def of_data(*, bad: int) -> Diagnosis:
+    """Batches of which some have a row that is not a number."""
+    batches = [rows(seed=n) for n in range(4)]
+    for batch in batches[1 : 1 + bad]:
+        batch[0, 0] = torch.nan
+    return check(small(), batches)
+
+
+def bad_data() -> Diagnosis:
+    diagnosis = of_data(bad=2)
+    (finding,) = diagnosis.of("NS507")
+    assert (finding.severity, finding.evidence["first bad batch"]) == ("error", 1)
+    assert finding.evidence["bad batches"] == 2
+    return diagnosis
+
+
+def good_data() -> Diagnosis:
+    return of_data(bad=0)
 
 
 def silent_mended() -> Diagnosis:

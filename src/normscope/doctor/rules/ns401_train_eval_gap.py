@@ -47,6 +47,8 @@ statistics can be held, as where a network has learned its training batches by h
 
 - accuracy is 98 % in train() and 31 % in eval()
 - good in train mode, bad in eval mode
+- accuracy drops when I set model.eval()
+- eval accuracy is low, bad in eval
 - eval is much worse than train on the same data
 - model.eval() gives bad or constant predictions
 - validation loss explodes while training loss is fine

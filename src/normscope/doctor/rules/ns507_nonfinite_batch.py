@@ -1,9 +1,10 @@
-"""The first batch in a loop that was not finite, and the layer that met it.
+"""The first batch, of a loop or of the data, that was not finite, and the layer that met it.
 
 ## What it finds
 
 In a watched loop: the first call of a batch norm in training mode whose batch mean or variance is
-NaN or infinite, with the number of the pass and of the step.
+NaN or infinite, with the number of the pass and of the step. With data: the first batch of the
+loader that is not finite where it reaches the first batch norm.
 
 ## Why it matters
 
@@ -37,6 +38,7 @@ Never; where the statistics are finite all the same (a guard put them back) it i
 - loss is NaN once and validation is NaN ever after
 - GradScaler skipped a step and then eval gives nan
 - which batch made running_mean NaN
+- the data have NaN in them
 
 ## References
 
@@ -46,12 +48,52 @@ Never; where the statistics are finite all the same (a guard put them back) it i
 
 from collections.abc import Iterator
 
+from torch import Tensor, nn
+
+from normscope.anatomy import readable
 from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
 
 
 def find(case: Case) -> Iterator[Found]:
-    """Yield a finding for the first bad batch."""
+    """Yield a finding for the first bad batch, of the data or of a training loop."""
+    if case.has_data:
+        yield from _in_data(case)
+    if case.has_log or not case.has_data:
+        yield from _in_loop(case)
+
+
+def _in_data(case: Case) -> Iterator[Found]:
+    """The first batch that is not finite where the first batch norm is given it."""
+    seen = case.observation
+    path = next((path for path in seen.eval_sights.of if path in seen.norms), None)
+    if path is None:
+        return
+    bad = sorted({sight.batch for sight in seen.eval_sights.of[path] if not sight.finite})
+    if not bad:
+        return
+    weights = all(bool(parameter.isfinite().all()) for parameter in _dense(case.model))
+    whose = "the data or what is computed of them" if weights else "the weights before it"
+    yield Found(
+        severity="error",
+        module=path,
+        message=(
+            f"Batch {bad[0]} of the loader (counted from 0) is not finite where it reaches the "
+            f"first batch norm, and so are {len(bad)} of {len(seen.batches)} batches: NaN or "
+            f"infinity is in {whose}. Such batches are left out of every comparison."
+        ),
+        fix="Find the rows: ~torch.isfinite(inputs); one such batch in training ruins statistics.",
+        evidence={"first bad batch": bad[0], "bad batches": len(bad)},
+    )
+
+
+def _dense(model: nn.Module) -> Iterator[Tensor]:
+    """The parameters whose numbers can be looked at."""
+    values = (readable(parameter) for parameter in model.parameters())
+    return (value for value in values if value is not None)
+
+
+def _in_loop(case: Case) -> Iterator[Found]:
     log = case.log
     log.seen()
     if (bad := log.bad) is None:
