@@ -1,6 +1,7 @@
 """`normscope recalibrate` and `normscope fold` as a person types them."""
 
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def named(model, batch):
 
 def mixed(model, batch):
     return model.forward(batch[0])
+
+def wide():
+    return [(torch.randn(8, 40), torch.zeros(8, dtype=torch.long))]
 
 def extra():
     class Extra(Net):
@@ -74,6 +78,24 @@ def test_a_folded_program_answers_as_the_model_for_any_number_of_rows(
     found = program(x=x) if forward == "mine:named" else program(x)
     torch.testing.assert_close(found, model(x))
     assert not any("running" in name for name in program.state_dict()), "no batch norm is left"
+
+
+def test_a_folded_program_holds_nobodys_rows(normscope_: Callable[..., Answer]) -> None:
+    assert normscope_("fold", "mine:healthy", *DATA, "--out", "folded.pt2").code == 0
+    assert not torch.export.load("folded.pt2").example_inputs
+    import mine
+
+    needle = mine.batches()[0][0][0].numpy().tobytes()
+    with zipfile.ZipFile("folded.pt2") as archive:
+        assert not any(needle in archive.read(name) for name in archive.namelist())
+
+
+@pytest.mark.parametrize("command", ["recalibrate", "fold"])
+def test_a_model_that_raises_is_one_sentence(
+    command: str, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_(command, "mine:healthy", "--data", "mine:wide")
+    assert_one_sentence(answer, 2, "raised RuntimeError")
 
 
 def test_a_run_folder_is_repaired_and_stays_as_it_is(
