@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from normscope.anatomy import Forward
 from normscope.doctor._check import check
+from normscope.doctor._refusals import refuse_no_severity
 from normscope.records import Diagnosis, Finding, Severity
 
 
@@ -36,7 +37,7 @@ def assert_healthy(
 
     Raises:
         AssertionError: with every such finding.
-        InputError: as in `check`.
+        InputError: as in `check`, or if `at` is no severity.
         OwnModelError: if the model raises on a batch.
 
     Example:
@@ -52,6 +53,7 @@ def assert_healthy(
         error NS302 nonfinite-stats in 1: ...
     """
     __tracebackhide__ = True  # pytest shows the test's line, not ours
+    refuse_no_severity(at)
     diagnosis = check(model, loader, optimizer=optimizer, forward=forward, suppress=suppress)
     if found := diagnosis.at_least(at):
         raise AssertionError(_told(diagnosis, found))

@@ -12,6 +12,12 @@ from normscope.anatomy import Forward, call
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
 from normscope.doctor._observation import Observation, observed, untouched
+from normscope.doctor._refusals import (
+    refuse_no_loader,
+    refuse_no_model,
+    refuse_no_optimizer,
+    refuse_no_reasons,
+)
 from normscope.records import Diagnosis
 
 MOST_BATCHES = 64
@@ -53,8 +59,8 @@ def check(
         Findings, worst first; what was suppressed, skipped, and silent.
 
     Raises:
-        InputError: if the loader is empty or an array, `most_batches` is below one, or `suppress`
-            names no rule or gives no reason.
+        InputError: if an argument is of another kind, the loader is empty or an array,
+            `most_batches` is below one, or `suppress` names no rule or gives no reason.
         OwnModelError: if the model raises on a batch, and no rule finds an error that explains it.
 
     Example:
@@ -64,6 +70,10 @@ def check(
         >>> print(check(model).findings[0].code)
         NS302
     """
+    refuse_no_model(model)
+    refuse_no_loader(loader)
+    refuse_no_optimizer(optimizer)
+    refuse_no_reasons(suppress)
     if most_batches < 1:
         msg = f"most_batches is {most_batches}; look at one batch or more"
         raise InputError(msg)

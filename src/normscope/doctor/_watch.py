@@ -20,6 +20,7 @@ from normscope.doctor._examination import examine
 from normscope.doctor._frozen_parts import weights_before
 from normscope.doctor._loop_log import Call, LayerLog, LoopLog, Pass
 from normscope.doctor._rank_distances import rank_distances
+from normscope.doctor._refusals import refuse_no_model, refuse_no_reasons
 from normscope.records import Diagnosis
 from normscope.stats import Moments
 
@@ -48,7 +49,7 @@ def watch(
         A context manager; its `diagnosis()` can be asked inside the block and after it.
 
     Raises:
-        InputError: if `optimizer` is something else.
+        InputError: if an argument is something else.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
@@ -62,6 +63,8 @@ def watch(
         >>> [finding.code for finding in loop.diagnosis().findings if finding.code > "NS500"]
         ['NS502']
     """
+    refuse_no_model(model)
+    refuse_no_reasons(suppress)
     return Watch(model, _optimizers(optimizer), suppress)
 
 
