@@ -64,7 +64,7 @@ statistics can be held, as where a network has learned its training batches by h
 import math
 from collections.abc import Iterator, Sequence
 
-from normscope.doctor._attribution import attribution_of
+from normscope.doctor._attribution import Attribution, attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
 from normscope.doctor._gap import Gap
@@ -91,7 +91,7 @@ def find(case: Case) -> Iterator[Found]:
     yield Found(
         severity=_severity(gap, cause, passes=seen.passes),
         module=off[0].path if off else "",
-        message=_message(gap, off, costs, cause),
+        message=_message(seen, gap, costs, cause),
         fix=cause.fix,
         evidence=_evidence(gap, off, costs, cause),
     )
@@ -103,20 +103,22 @@ def _severity(gap: Gap, cause: Cause, *, passes: bool) -> Severity:
     return "info" if passes or cause.name in {MANY_SMALL, UNKNOWN} else "warning"
 
 
-def _message(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> str:
-    parts = [gap.told()]
-    if off:
+def _message(seen: Attribution, gap: Gap, costs: Swaps, cause: Cause) -> str:
+    parts = [f"{gap.told()} Cause: {cause.name}. {cause.why}"]
+    if seen.passes:
+        parts.append("The model was just built, or its training has just begun: it will pass.")
+    if off := seen.off:
         parts.append(
             f"The first layer whose running statistics do not describe its input is "
             f"{off[0].path!r}: {off[0].told()}."
         )
     if costs.of:
         told = ", ".join(f"{swap.path!r} {_amount(swap.cost, gap)}" for swap in costs.of[:_TOLD])
-        more = f", {len(costs.of) - _TOLD} more less" if len(costs.of) > _TOLD else ""
-        parts.append(f"One layer's running statistics alone cost: {told}{more}.")
+        more = f"; {len(costs.of) - _TOLD} others cost less" if len(costs.of) > _TOLD else ""
+        parts.append(f"The running statistics of one layer alone cost: {told}{more}.")
     if costs.left is not None:
         parts.append(f"Exact statistics in every layer would close {_closed(costs.left, gap)}.")
-    return " ".join([*parts, f"Cause: {cause.name}. {cause.why}"])
+    return " ".join(parts)
 
 
 def _closed(left: float, gap: Gap) -> str:
