@@ -10,7 +10,6 @@ of studies train those alone. `./dev studies print` prints what the committed fi
 
 import gzip
 import os
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +57,6 @@ STUDIES = {
     "mnist-scaled": Conditions("MNIST, the article's weights", "MNIST", "scaled", 2, SCALED),
     "mnist-plain": Conditions("MNIST, plain weights", "MNIST", "plain", 2, PLAIN),
 }
-_ROOM = 32
 
 
 def train(name: str) -> None:
@@ -201,34 +199,14 @@ def headline() -> str:
 def draw(name: str, study: "Study") -> None:
     """The page's own picture of accuracy over the learning rate, as a file that stands alone."""
     from normscope.records import write_atomically
-    from normscope.report._svg import WIDE
+    from normscope.report._standalone import standalone
     from normscope.report._sweep import sweep
-    from normscope.report._theme import LIGHT
     from normscope.report._words import Words
 
     chart = str(sweep(study, Words("en")).panels[0].wide)
-    size = f'width="{WIDE}" style="background:{LIGHT["paper"]}" font-family="sans-serif"'
-    chart = chart.replace("<svg", f"<svg {size}", 1)
-    chart = re.sub(r'viewBox="0 0 (\d+) (\d+)"', _with_room_for_the_legend, chart)
-    for variable, colour in LIGHT.items():
-        chart = chart.replace(f"var(--{variable})", colour)
-    chart = chart.replace("</svg>", f"{_legend(study, LIGHT)}</svg>")
-    write_atomically(EVIDENCE / f"{name}.svg", chart.encode())
-
-
-def _with_room_for_the_legend(size: re.Match[str]) -> str:
-    width, height = map(int, size.groups())
-    return f'viewBox="0 {-_ROOM} {width} {height + _ROOM + 6}"'
-
-
-def _legend(study: "Study", colours: dict[str, str]) -> str:
-    """What is drawn, and the arms' marks and names, above the chart."""
-    names = [f"{mark} {arm.name}" for mark, arm in zip("●■", study.design.arms, strict=True)]
-    inks = [colours["ink"], *(colours[f"arm-{at + 1}"] for at in range(len(names)))]
-    return "".join(
-        f'<text x="{170 * at}" y="-12" font-size="14" fill="{ink}">{text}</text>'
-        for at, (text, ink) in enumerate(zip(["test accuracy, %", *names], inks, strict=True))
-    )
+    names = [arm.name for arm in study.design.arms]
+    drawn = standalone(chart, title="test accuracy, %", names=names)
+    write_atomically(EVIDENCE / f"{name}.svg", drawn.encode())
 
 
 def paste() -> None:

@@ -1,0 +1,32 @@
+"""A chart as a file of its own."""
+
+from xml.etree import ElementTree as ET
+
+from normscope.report._standalone import standalone
+
+CHART = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 300" class="chart">'
+    '<path stroke="var(--arm-2)" fill="var(--line)"/></svg>'
+)
+
+
+def test_no_style_sheet_is_needed() -> None:
+    assert "var(" in CHART
+    assert "var(" not in standalone(CHART, title="%", names=["batch", "none"])
+
+
+def test_the_legend_stands_above_and_names_every_arm() -> None:
+    root = ET.fromstring(standalone(CHART, title="%", names=["batch", "none"]))  # noqa: S314
+    _, top, _, height = map(float, root.get("viewBox").split())
+    [text] = root.findall("{*}text")
+    assert top < float(text.get("y")) < 0
+    assert top + height > 300
+    assert [span.text for span in text] == ["%", "● batch", "■ none"]
+    marks = [span.get("fill") for span in text]
+    assert marks[2] == root.find("{*}path").get("stroke"), "as its line is drawn"
+
+
+def test_without_names_nothing_is_added() -> None:
+    root = ET.fromstring(standalone(CHART))  # noqa: S314
+    assert not root.findall("{*}text")
+    assert root.get("viewBox") == "0 0 760 306"
