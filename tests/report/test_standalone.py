@@ -16,7 +16,7 @@ def test_no_style_sheet_is_needed() -> None:
 
 
 def test_the_legend_stands_above_and_names_every_arm() -> None:
-    root = ET.fromstring(standalone(CHART, title="%", names=["batch", "none"]))  # noqa: S314
+    root = ET.fromstring(standalone(CHART, title="%", names=["batch", "none"]))
     _, top, _, height = map(float, root.get("viewBox").split())
     [text] = root.findall("{*}text")
     assert top < float(text.get("y")) < 0
@@ -27,6 +27,6 @@ def test_the_legend_stands_above_and_names_every_arm() -> None:
 
 
 def test_without_names_nothing_is_added() -> None:
-    root = ET.fromstring(standalone(CHART))  # noqa: S314
+    root = ET.fromstring(standalone(CHART))
     assert not root.findall("{*}text")
     assert root.get("viewBox") == "0 0 760 306"

@@ -230,23 +230,43 @@ def _with_hidden(model: nn.Module) -> list[nn.Module]:
 
 
 def _failures(restores: list[tuple[str, Callable[[], None]]]) -> list[Exception]:
-    """Put everything back that can be, and return why the rest could not.
-
-    An interrupt (Ctrl-C) waits until that is done.
-    """
-    failures, interrupt, waiting = [], None, list(restores)
-    for name, restore in waiting:
+    """Put everything back that can be, and return why the rest could not."""
+    failures = []
+    for name, restore in restores:
         try:
             restore()
         except Exception as failure:  # noqa: BLE001 - one that fails must not keep the others
             failure.add_note(f"{name} could not be put back as it was")
             failures.append(failure)
-        except BaseException as stop:  # noqa: BLE001 - raised below
-            interrupt = stop
-            waiting.append((name, restore))
-    if interrupt is not None:
-        raise interrupt
     return failures
+
+
+@contextmanager
+def _put_back(
+    restores: list[tuple[str, Callable[[], None]]], *, only_if_it_raises: bool = False
+) -> Iterator[None]:
+    """After the block; an interrupt (Ctrl-C) waits until that is done."""
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:  # noqa: BLE001 - raised below
+        error = raised
+    failures: list[Exception] | None = [] if only_if_it_raises and error is None else None
+    while failures is None:
+        try:
+            failures = _failures(restores)
+        except BaseException as interrupt:  # noqa: BLE001 - raised below
+            error = interrupt
+    if error is not None:
+        for failure in failures:
+            error.add_note(f"{failure.__notes__[-1]}: {failure}")
+        try:
+            raise error
+        finally:
+            del error  # or it and this frame would keep each other, and tensors, alive
+    if failures:
+        message = "a model could not be put back as it was; all that is not named here was"
+        raise ExceptionGroup(message, failures)
 
 
 @contextmanager
@@ -312,16 +332,9 @@ def preserved(model: nn.Module, *, values: bool = False) -> Iterator[None]:
         modes_preserved(model),
         random_states_kept(*model.modules()),
         torch.random.fork_rng(devices=sorted(devices)),
+        _put_back(restores),
     ):
-        try:
-            yield
-        except BaseException as error:
-            for failure in _failures(restores):
-                error.add_note(f"{failure.__notes__[-1]}: {failure}")
-            raise
-        if failures := _failures(restores):
-            message = "a model could not be put back as it was; all that is not named here was"
-            raise ExceptionGroup(message, failures)
+        yield
 
 
 @contextmanager
@@ -341,10 +354,5 @@ def all_or_nothing(model: nn.Module) -> Iterator[None]:
         ...     print(norm.momentum)
         0.5
     """
-    restores = _restores(model, values=False)
-    try:
+    with _put_back(_restores(model, values=False), only_if_it_raises=True):
         yield
-    except BaseException as error:
-        for failure in _failures(restores):
-            error.add_note(f"{failure.__notes__[-1]}: {failure}")
-        raise
