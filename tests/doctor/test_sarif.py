@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from jsonschema import Draft4Validator
 
 from normscope.doctor import check, sarif
 from normscope.doctor._rules import all_rules
@@ -44,13 +45,57 @@ def run_of(diagnosis: Diagnosis, *arguments: Any, **named: Any) -> dict[str, Any
     return log["runs"][0]
 
 
-def test_every_rule_is_described() -> None:
-    rules = run_of(Diagnosis(model="Net"))["tool"]["driver"]["rules"]
+def one_of_each() -> Diagnosis:
+    found = tuple(finding(code=rule.code, rule=rule.name) for rule in all_rules())
+    hushed = Suppressed(finding=finding(), reason="on purpose")
+    skipped = Skipped(code="NS401", rule="train-eval-gap", reason="needs data")
+    return Diagnosis(
+        model="Net", findings=found, suppressed=(hushed,), skipped=(skipped,), notes=("So.",)
+    )
+
+
+def test_the_rules_that_have_results_are_described_and_no_others() -> None:
+    rules = run_of(one_of_each())["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == [rule.code for rule in all_rules()]
     for rule in rules:
         assert rule["shortDescription"]["text"].endswith(".")
         assert rule["fullDescription"]["text"]
+        assert rule["help"]["text"]
         assert "## Fix" in rule["help"]["markdown"]
+    two = Diagnosis(
+        model="Net",
+        findings=(finding(code="NS702", rule="exports-batch-statistics"),),
+        suppressed=(Suppressed(finding=finding(), reason="on purpose"),),
+    )
+    run = run_of(two)
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["NS302", "NS702"]
+    assert [result["ruleIndex"] for result in run["results"]] == [1, 0]
+    assert len(sarif(two)) < 20_000
+
+
+def complaints(log: dict[str, Any]) -> list[str]:
+    """What the schema of the standard has against a log."""
+    schema = json.loads((Path(__file__).parent / "sarif-schema-2.1.0.json").read_text("utf-8"))
+    return [error.message for error in Draft4Validator(schema).iter_errors(log)]
+
+
+def test_the_schema_of_the_standard_has_nothing_against_it(own: Any, tmp_path: Path) -> None:
+    model = own.build()
+    with torch.no_grad():
+        model.inside[1].running_var[0] = math.nan
+    placed = json.loads(sarif(check(model), model, root=tmp_path))
+    assert place_of(placed["runs"][0]), "with a file and a line"
+    for log in (placed, json.loads(sarif(one_of_each())), json.loads(sarif(Diagnosis(model="N")))):
+        assert complaints(log) == []
+
+
+def test_the_schema_does_complain() -> None:
+    """The control."""
+    log = json.loads(sarif(one_of_each()))
+    log["runs"][0]["results"][0]["level"] = "terrible"
+    del log["runs"][0]["results"][1]["message"]
+    log["runs"][0]["tool"]["driver"]["stranger"] = 1
+    assert len(complaints(log)) == 3
 
 
 def test_levels_indices_and_evidence() -> None:
@@ -73,12 +118,14 @@ def test_what_was_suppressed_or_skipped_is_said() -> None:
             model="Net",
             suppressed=(Suppressed(finding=finding(), reason="on purpose"),),
             skipped=(Skipped(code="NS401", rule="train-eval-gap", reason="needs data"),),
+            notes=("So.",),
         )
     )
     assert run["results"][0]["suppressions"] == [
         {"kind": "external", "justification": "on purpose"}
     ]
     notes = run["invocations"][0]["toolConfigurationNotifications"]
+    assert notes[1]["message"] == {"text": "So."}
     assert notes[0]["associatedRule"] == {"id": "NS401"}
     assert "needs data" in notes[0]["message"]["text"]
 

@@ -1,5 +1,8 @@
 """What answers are judged by, and that a number that means nothing is not taken for harm."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -127,3 +130,38 @@ def test_batches_that_look_like_other_data_do_not_enter_the_score() -> None:
     assert gap is not None
     assert (gap.measure, gap.rows, gap.by_batch) == ("squared error", 6, 0)
     assert gap.size == pytest.approx(1 / 1.5**2)
+
+
+# --- labels that do not fit are not dropped in silence ---
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (lambda y: y + 7, "they go from 7 to 9, and the model answers with 3 classes, 0 to 2"),
+        (lambda y: y.float(), r"class labels are whole numbers \(labels.long\(\)\)"),
+        (lambda y: y[:5], "there are 5 for 64 rows of answers"),
+        (lambda y: y.tolist(), "they are of type list"),
+        (lambda y: y[0], "they are a single number"),
+        (lambda y: y[:, None].expand(-1, 2), r"their shape is \[64, 2\]"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told(labels: Callable[[Tensor], object], says: str) -> None:
+    diagnosis = check(fitted(), [(x, labels(y)) for x, y in data()])
+    (note,) = diagnosis.notes
+    assert re.search(says, note), note
+    assert "in 8 of 8 batches" in note
+    assert "no accuracy" in note
+    assert note in str(diagnosis)
+
+
+def test_labels_of_which_some_do_not_fit_count_as_wrong_and_are_told() -> None:
+    batches = [(x, torch.where(y == 2, 3, y)) for x, y in data()]  # classes from 1, say
+    (note,) = check(fitted(), batches).notes
+    assert re.search(r"\d+ of 64 are not among the model's classes, 0 to 2. Those count", note)
+
+
+def test_labels_that_fit_are_ignored_by_custom_or_are_not_there_are_nothing_to_tell() -> None:
+    ignored = [(x, torch.where(y == 2, -100, y)) for x, y in data()]
+    for batches in (data(), ignored, [x for x, _ in data()], [(x,) for x, _ in data()]):
+        assert check(fitted(), batches).notes == ()

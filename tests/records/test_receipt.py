@@ -44,3 +44,23 @@ def test_a_receipt_is_frozen_and_every_field_is_described() -> None:
         RECEIPT.operation = "freeze"
     for record in (Receipt, Change, Left):
         assert all(field.description for field in record.model_fields.values())
+
+
+def test_a_receipt_is_printed_line_by_line() -> None:
+    lines = str(RECEIPT.model_copy(update={"notes": ("Look again.",)})).splitlines()
+    assert lines == [
+        "fold: 1 changed, 1 left",
+        "  changed '1': went into '0'",
+        "  left '3': it is in training mode",
+        "  batch norms: 2 before, 1 after",
+        "  outputs differ by 1.0e-07 of the largest (1e-05 is allowed)",
+        "  Note: Look again.",
+    ]
+
+
+def test_of_many_modules_the_first_are_printed() -> None:
+    changed = tuple(Change(module=str(number), change="moved") for number in range(40))
+    lines = str(Receipt(operation="freeze", changed=changed)).splitlines()
+    assert lines[0] == "freeze: 40 changed"
+    assert lines[-1] == "  and 28 more"
+    assert len(lines) == 14

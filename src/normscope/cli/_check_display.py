@@ -8,19 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from normscope.cli._console import counted
+from normscope.cli._words import typed
 from normscope.records import SEVERITIES, Diagnosis, Evidence, Finding
 
 _FIGURES = 4
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
-_ON_A_COMMAND_LINE = {
-    "pass a loader": "--data package.module:loader",
-    "pass optimizer=": "--optimizer package.module:function",
-}
-"""What a rule says that it would have needed, as it is typed."""
+_LONG = 400
+"""Letters of a note."""
 
 
 def shown(diagnosis: Diagnosis, name: str) -> Group:
-    """The findings, worst first; a summary; what was suppressed, and who could not look."""
+    """The findings, worst first; a summary; what was suppressed or unused; who could not look."""
     parts: list[Table | Text] = []
     if diagnosis.findings:
         parts += [_findings(diagnosis), Text()]
@@ -29,6 +27,7 @@ def shown(diagnosis: Diagnosis, name: str) -> Group:
         Text(f"suppressed: {s.finding.code} {s.finding.rule}{_at(s.finding)}: {s.reason}", "dim")
         for s in diagnosis.suppressed
     ]
+    parts += [Text(f"Note: {_typed(note, _LONG)}", "yellow") for note in diagnosis.notes]
     if diagnosis.skipped:
         parts.append(Text(_skipped(diagnosis), "dim"))
     if diagnosis.findings:
@@ -113,8 +112,6 @@ def _skipped(diagnosis: Diagnosis) -> str:
     return f"Did not look: {'; '.join(told)}."
 
 
-def _typed(reason: str) -> str:
+def _typed(reason: str, width: int = 160) -> str:
     """A reason as it is told to somebody at a command line."""
-    for said, typed in _ON_A_COMMAND_LINE.items():
-        reason = reason.replace(said, typed)
-    return textwrap.shorten(reason, 160, placeholder=" ...")
+    return textwrap.shorten(typed(reason), width, placeholder=" ...")

@@ -180,6 +180,11 @@ class Case:
         return conditions
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was passed and could not be used."""
+        return () if self._observation is None else self._observation.notes()
+
+    @property
     def has_optimizer(self) -> bool:
         """Whether the optimizer of the training is known."""
         return self._optimizer is not None

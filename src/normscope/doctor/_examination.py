@@ -9,6 +9,9 @@ from normscope.doctor._rules import Found, Rule, all_rules
 from normscope.doctor._suppression import Suppressions
 from normscope.records import SEVERITIES, Diagnosis, Finding, Skipped
 
+_MEASURED = ("NS3", "NS4", "NS5")
+"""Rules that look at stored statistics, at data, and at a training loop."""
+
 
 def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
     """Let every rule look at a case.
@@ -39,7 +42,7 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
             silent.append(rule.code)
     if case.failure is not None and not any(f.severity == "error" for f in findings):
         raise case.failure  # and nobody has said why
-    findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.code))
+    findings.sort(key=_rank)
     return Diagnosis(
         model=type(case.model).__name__,
         findings=tuple(findings),
@@ -47,7 +50,14 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
         skipped=tuple(skipped),
         silent=tuple(silent),
         conditions=case.conditions,
+        notes=case.notes + suppressions.notes(case.model, skipped),
     )
+
+
+def _rank(finding: Finding) -> tuple[int, bool, str]:
+    """Worst first; among equals what was measured before what settings and the graph say."""
+    measured = finding.code.startswith(_MEASURED)
+    return SEVERITIES.index(finding.severity), not measured, finding.code
 
 
 def _failed(rule: Rule, problem: Exception) -> Skipped:

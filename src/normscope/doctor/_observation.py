@@ -86,6 +86,25 @@ class Observation:
         """How many rows the batches have together."""
         return sum(batch.rows for batch in self.batches)
 
+    def notes(self) -> tuple[str, ...]:
+        """What the batches say is right and could not be used, or not all of it."""
+        judged = [(b.number, b.by_batch or b.running) for b in self.batches]
+        unfit = [(number, each) for number, each in judged if each is not None and each.unfit]
+        dropped = [(number, each.unfit) for number, each in unfit if each.scores is None]
+        partly = [(number, each.unfit) for number, each in unfit if each.scores is not None]
+        told = []
+        for some, consequence in (
+            (dropped, "There is no accuracy of them"),
+            (partly, "Those count as wrong"),
+        ):
+            if some:
+                number, why = some[0]
+                told.append(
+                    f"Labels do not fit in {len(some)} of {len(self.batches)} batches; in batch "
+                    f"{number} (counted from 0) {why}. {consequence}."
+                )
+        return tuple(told)
+
     def spare(self) -> Passed | None:
         """A batch that may go through the model once more; each is handed out once."""
         return self._spare.pop(0) if self._spare else None

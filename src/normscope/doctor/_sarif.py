@@ -33,7 +33,7 @@ def sarif(
     A result lies at a module's path (its logical location) and, so that it can be shown beside the
     code, at the class of the module: the innermost around it whose source lies under `root`, else
     at the function that built the model. Paths are relative to ``%SRCROOT%``; none of this machine
-    is written.
+    is written. Described are the rules that have results, each with its page.
 
     Args:
         diagnosis: of `check`.
@@ -46,7 +46,8 @@ def sarif(
         >>> log["version"], log["runs"][0]["results"]
         ('2.1.0', [])
     """
-    rules = all_rules()
+    findings = [*diagnosis.findings, *(each.finding for each in diagnosis.suppressed)]
+    rules = tuple(rule for rule in all_rules() if any(f.code == rule.code for f in findings))
     places = _Places(model, built_by, (root or Path.cwd()).resolve())
     # A record's own JSON spells numbers that are not finite as JSON can.
     evidence = json.loads(diagnosis.model_dump_json())
@@ -64,7 +65,8 @@ def sarif(
             {
                 "executionSuccessful": True,
                 "toolConfigurationNotifications": [
-                    _notification(each) for each in diagnosis.skipped
+                    *(_notification(each) for each in diagnosis.skipped),
+                    *({"level": "note", "message": {"text": note}} for note in diagnosis.notes),
                 ],
             }
         ],
@@ -86,7 +88,7 @@ def _driver(rules: tuple[Rule, ...]) -> Json:
                 "name": "".join(part.capitalize() for part in rule.name.split("-")),
                 "shortDescription": {"text": rule.summary},
                 "fullDescription": {"text": " ".join(rule.section("What it finds").split())},
-                "help": {"text": rule.page, "markdown": rule.page},
+                "help": {"text": rule.section("Fix"), "markdown": rule.page},
             }
             for rule in rules
         ],

@@ -12,6 +12,8 @@ Measure = Literal["accuracy", "squared error", "output"]
 """What outputs are judged by: class labels, targets of their own shape, or only each other."""
 
 _TARGETS = ("labels", "label", "targets", "target", "y")
+_IGNORED = (-100, 255)
+"""Labels that losses leave out: torch's default, and that of segmentation maps in bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +27,14 @@ class Outcome:
             where targets are zeros and ones), or minus the squared error in units of the targets'
             variance; None where nothing says what is right.
         measure: what it is judged by.
+        unfit: why what the batch says is right could not be used, or not all of it; empty if it
+            could, or if the batch says nothing.
     """
 
     output: Tensor | None
     scores: Tensor | None
     measure: Measure
+    unfit: str = ""
 
 
 def outcome_of(answer: Any, batch: Any) -> Outcome:
@@ -42,27 +47,37 @@ def outcome_of(answer: Any, batch: Any) -> Outcome:
     if not tensors:
         return Outcome(None, None, "output")
     output = tensors[0].detach().cpu().double()
-    target = target_of(batch)
-    if target is None:
+    given = _given(batch)
+    if given is None:
         return Outcome(_rows(output), None, "output")
-    target = target.detach().cpu()
+    if not isinstance(given, Tensor) or not given.ndim:
+        return Outcome(_rows(output), None, "output", _no_labels(given))
+    target = given.detach().cpu()
+    if outside := _outside(output, target):
+        return Outcome(_rows(output), None, "output", outside)
     if (right := _right(output, target)) is not None:
-        return Outcome(_rows(output), right, "accuracy")
+        return Outcome(_rows(output), right, "accuracy", _partly_outside(output, target))
     if (right := _right_of_shares(output, target)) is not None:
         return Outcome(_rows(output), right, "accuracy")
     if (error := _squared_error(output, target)) is not None:
         return Outcome(_rows(output), -error, "squared error")
-    return Outcome(_rows(output), None, "output")
+    return Outcome(_rows(output), None, "output", _unfit(output, target))
 
 
 def target_of(batch: Any) -> Tensor | None:
     """What a batch says is right: its second part, or what it calls labels or targets."""
+    target = _given(batch)
+    return target if isinstance(target, Tensor) and target.ndim else None
+
+
+def _given(batch: Any) -> object:
+    """What stands where a batch says what is right, of whatever kind."""
     target: object = None
     if isinstance(batch, tuple | list) and len(batch) > 1:
         target = batch[1]
     elif isinstance(batch, Mapping):
         target = next((batch[name] for name in _TARGETS if name in batch), None)
-    return target if isinstance(target, Tensor) and target.ndim else None
+    return target
 
 
 def classes_of(batch: Any) -> Tensor | None:
@@ -73,11 +88,71 @@ def classes_of(batch: Any) -> Tensor | None:
     return None if target.dtype == torch.bool else target.detach().cpu()
 
 
+# --- what cannot be used, and why ---
+
+
+def _no_labels(given: object) -> str:
+    what = "a single number" if isinstance(given, Tensor) else f"of type {type(given).__name__}"
+    return f"they are {what}; pass a tensor with an entry for each row"
+
+
+def _outside(output: Tensor, target: Tensor) -> str:
+    """Why no label can be right; empty if one can, or if these are no labels."""
+    if not _are_classes(output, target) or not target.numel():
+        return ""
+    classes = output.shape[1]
+    if bool(((target >= 0) & (target < classes)).any()):
+        return ""
+    return (
+        f"they go from {int(target.min())} to {int(target.max())}, and the model answers with "
+        f"{classes} classes, 0 to {classes - 1}"
+    )
+
+
+def _partly_outside(output: Tensor, target: Tensor) -> str:
+    """How many labels no answer can have; those that losses ignore by custom are none."""
+    classes = output.shape[1]
+    outside = (target < 0) | (target >= classes)
+    for ignored in _IGNORED:
+        outside &= target != ignored
+    if not (count := int(outside.sum())):
+        return ""
+    return f"{count} of {target.numel()} are not among the model's classes, 0 to {classes - 1}"
+
+
+def _unfit(output: Tensor, target: Tensor) -> str:
+    """Why targets do not fit answers."""
+    shape, answers = list(target.shape), list(output.shape)
+    if len(target) != len(output):
+        return f"there are {len(target)} for {len(output)} rows of answers"
+    if target.numel() == output.numel() and target.is_floating_point():
+        return "they are all the same"
+    if target.is_floating_point() and target.ndim == output.ndim - 1:
+        return (
+            f"they are {target.dtype} of shape {shape}, and answers have the shape {answers}: "
+            "class labels are whole numbers (labels.long())"
+        )
+    if not target.is_floating_point() and target.numel() == output.numel():
+        return (
+            f"they are {target.dtype} beside one number per row or position: zeros and ones for a "
+            "logit, and numbers for a regression, have to be floats (labels.float())"
+        )
+    return f"their shape is {shape}, and that of answers is {answers}"
+
+
+def _are_classes(output: Tensor, target: Tensor) -> bool:
+    """Whether there is a whole number for every column of answers."""
+    if target.is_floating_point() or output.ndim < 2 or output.shape[1] < 2:
+        return False
+    return output[:, 0].shape == target.shape
+
+
+# --- scores ---
+
+
 def _right(output: Tensor, target: Tensor) -> Tensor | None:
     """The share right per row, where the targets are classes."""
-    if target.is_floating_point() or output.ndim < 2 or output.shape[1] < 2:
-        return None
-    if output[:, 0].shape != target.shape:
+    if not _are_classes(output, target):
         return None
     right = (output.argmax(dim=1) == target).double()
     return right.flatten(1).mean(dim=1) if right.ndim > 1 else right

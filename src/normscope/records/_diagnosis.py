@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from normscope.records._base import Record
 
@@ -14,7 +14,19 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """Worst first."""
 
-Evidence = int | Annotated[float, Field(strict=False)] | str
+_SPELLED = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+"""Numbers that JSON has no word for."""
+
+
+def _read(value: object) -> object:
+    """A number that a record's own JSON had to spell."""
+    return _SPELLED.get(value, value) if isinstance(value, str) else value
+
+
+Evidence = Annotated[
+    int | Annotated[float, Field(strict=False)] | str,
+    BeforeValidator(_read),
+]
 """A count, a number, or a few words."""
 
 
@@ -78,7 +90,8 @@ class Diagnosis(Record):
     model: str
     """The class of the model that was looked at."""
     findings: tuple[Finding, ...] = Field((), strict=False)
-    """What is wrong, worst first; among equals in the order of the codes."""
+    """What is wrong, worst first. Among equals, what was measured in stored statistics, in data or
+    in a loop (NS3, NS4, NS5) comes first; then by the codes."""
     suppressed: tuple[Suppressed, ...] = Field((), strict=False)
     """What was found and suppressed."""
     skipped: tuple[Skipped, ...] = Field((), strict=False)
@@ -87,6 +100,8 @@ class Diagnosis(Record):
     """The codes of the rules that looked and found nothing."""
     conditions: dict[str, Evidence] = Field(default_factory=dict)
     """What the check had to go by: batches, rows, forward passes."""
+    notes: tuple[str, ...] = Field((), strict=False)
+    """What was passed and had no effect: labels that do not fit, suppressions of nothing."""
 
     @property
     def worst(self) -> Severity | None:
@@ -103,9 +118,10 @@ class Diagnosis(Record):
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) <= limit)
 
     def __str__(self) -> str:
-        """A line for each finding."""
+        """A line for each finding, with a line below it that says what to do."""
         lines = [
-            f"{f.severity}: {f.code} {f.rule}: {f.module or self.model}: {f.message} {f.fix}"
+            f"{f.severity}: {f.code} {f.rule}: {f.module or self.model}: {f.message}\n"
+            f"    Fix: {f.fix}"
             for f in self.findings
-        ]
-        return "\n".join(lines) or f"{self.model}: nothing found"
+        ] or [f"{self.model}: nothing found"]
+        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])

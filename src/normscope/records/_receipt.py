@@ -1,5 +1,6 @@
 """What a repair did to a model, what it left, and how that was measured."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,6 +11,10 @@ RECEIPT_FORMAT: Literal[1] = 1
 
 Figure = Annotated[float, Field(strict=False)]
 """A figure that may be infinite or NaN, which JSON has to spell as strings."""
+
+
+_FEW = 12
+"""Lines of one kind in a receipt that is printed; what is beyond is counted."""
 
 
 class Change(Record):
@@ -61,3 +66,24 @@ class Receipt(Record):
     """Figures taken before the operation, by their name."""
     after: dict[str, Figure] = Field(default_factory=dict)
     """The same figures afterwards."""
+
+    def __str__(self) -> str:
+        """Line by line: what was changed and left, figures before and after, and what to know."""
+        left = f", {len(self.left)} left" if self.left else ""
+        lines = [f"{self.operation}: {len(self.changed)} changed{left}"]
+        lines += _first([f"  changed {each.module!r}: {each.change}" for each in self.changed])
+        lines += _first([f"  left {each.module!r}: {each.reason}" for each in self.left])
+        lines += [
+            f"  {name}: {before:.4g} before, {self.after.get(name, math.nan):.4g} after"
+            for name, before in self.before.items()
+        ]
+        if self.difference is not None:
+            allowed = "" if self.tolerance is None else f" ({self.tolerance:.0e} is allowed)"
+            lines.append(f"  outputs differ by {self.difference:.1e} of the largest{allowed}")
+        return "\n".join([*lines, *(f"  Note: {note}" for note in self.notes)])
+
+
+def _first(lines: list[str]) -> list[str]:
+    """The first of many lines, and how many are not told."""
+    more = len(lines) - _FEW
+    return lines if more <= 0 else [*lines[:_FEW], f"  and {more} more"]

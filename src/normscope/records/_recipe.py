@@ -29,6 +29,7 @@ Norm = Literal[
     "none",
     "layer",
     "noisy",
+    "calm",
     "detached",
     "mean",
     "variance",
@@ -39,7 +40,7 @@ Norm = Literal[
 ]
 """What `Recipe.norm` can be."""
 
-_WHOLE_BATCHES_ONLY = ("noisy", "detached", "mean", "variance")
+_WHOLE_BATCHES_ONLY = ("noisy", "calm", "detached", "mean", "variance")
 """The norms that go by the batch, and know no ghosts."""
 
 _BUILT_IN_ONLY = (
