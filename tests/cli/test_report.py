@@ -1,5 +1,6 @@
 """`normscope report`: where the page goes, what it replaces, and what it says when it cannot."""
 
+import gzip
 import importlib.util
 import json
 import subprocess
@@ -91,6 +92,18 @@ def test_a_study_with_evidence_has_the_page_of_the_evidence_without_torch(tmp_pa
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "each explanation against the evidence" in page
     assert 'class="stepper"' in page
+
+
+def test_evidence_beside_a_compressed_study_is_shown(report, tmp_path: Path) -> None:
+    study, table, _ = evidence()
+    compressed = gzip.compress(study.model_dump_json().encode())
+    (tmp_path / "study.json.gz").write_bytes(compressed)
+    (tmp_path / "another.json.gz").write_bytes(compressed)
+    table.save(tmp_path / "evidence.json")
+    for name, shown in {"study.json.gz": True, "another.json.gz": False}.items():
+        assert report(tmp_path / name, "--out", tmp_path / "page.html")[0] == 0
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("each explanation against the evidence" in page) == shown
 
 
 def test_damaged_evidence_is_refused(report, tmp_path: Path) -> None:

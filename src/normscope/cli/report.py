@@ -82,13 +82,14 @@ def _study_page(path: Path, language: _Language) -> str:
     from normscope.records._evidence_pictures import EvidencePictures
     from normscope.report import report_evidence, report_study
 
-    study = Study.load(path)
-    if path.is_dir() and (path / "evidence.json").exists():
-        evidence, pictures = EvidenceTable.load(path), EvidencePictures.load(path)
+    study, folder = Study.load(path), path if path.is_dir() else path.parent
+    whole = path.is_dir() or path.name in {"study.json", "study.json.gz"}
+    if whole and (folder / "evidence.json").exists():
+        evidence, pictures = EvidenceTable.load(folder), EvidencePictures.load(folder)
         return report_evidence(study, evidence, pictures, language.value)
     page = report_study(study, language.value)
     if study.status != "complete":
-        _console.say_wrapped(_unfinished(study, path if path.is_dir() else path.parent))
+        _console.say_wrapped(_unfinished(study, folder))
     return page
 
 
