@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normscope.studies._explanations import ARMS, PREDICTIONS, PREMISES, Region
-from normscope.studies._seed_numbers import READINGS
+from normscope.studies._readings_of import READINGS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explain.md"
 

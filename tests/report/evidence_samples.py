@@ -125,6 +125,9 @@ def made_readings(arm: str, rate: float, seed: int) -> list[Reading]:
         read(0, "stable-rank", "sums", 9 * 0.6**number if plain else 11 * 0.9**number, layer)
         if layer != "logits":
             read(0, "depth-growth", "gradient-growth", 0.9 if plain else 1.22, layer)
+        read(0, "dead-units", "never-positive", 0.04 * number if plain else 0.0, layer)
+        read(0, "dead-units", "always-positive", 0.03 * number if plain else 0.001, layer)
+        read(0, "input-independence", "normalized", 0.6 if plain else 0.4, layer)
     for step in MOMENTS:
         late = step / MOMENTS[-1]
         drift = "sums-drift" if plain else "normalized-drift"
@@ -135,6 +138,17 @@ def made_readings(arm: str, rate: float, seed: int) -> list[Reading]:
             read(step, "covariate-shift", "relative-shift", shift, layer)
             angle = rate if plain else rate ** (1 - 0.9 * late) * 0.01 ** (0.9 * late)
             read(step, "angular-update", "angle", angle, layer)
+            read(step, "angular-update", "cosine-gradient", -0.02 if plain else 1e-7, layer)
+            read(step, "length-direction", "radial-share", 0.01 if plain else 0.002, layer)
+            read(step, "dead-units", "never-positive", 0.1 * late if plain else 0.02, layer)
+            if not plain:
+                read(step, "gradient-identity", "centering", 0.01 * (1 + number), layer)
+                read(step, "gradient-identity", "projection", 0.02, layer)
+                read(step, "gradient-identity", "residual", 1e-6, layer)
+                read(step, "statistics-gap", "mean-distance", 0.2 / late, layer)
+        if not plain:
+            read(step, "batch-noise", "output-noise", 0.02)
+            read(step, "batch-noise-quarter", "output-noise", 0.08)
         for along in ("gradient", "step"):
             rough = (3.0 if plain else 1.0) * (0.02 if along == "gradient" else 0.01)
             losses = tuple((2 - late) * (1 - 0.05 * m + rough * m * m) for m in MULTIPLES)

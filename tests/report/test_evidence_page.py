@@ -20,8 +20,8 @@ from tests.report.test_pages import HOSTILE, section_names
 from tests.report.test_words import NAMES
 from tests.studies.evidence import evidence as judged_rows
 
-NO_PICTURE = {"one-shot", "variance-only", "mean-only", "last", "rival"}
-"""Predictions about arms that the made-up study has left out."""
+NO_PICTURE = {"one-shot", "variance-only", "mean-only", "last", "rival", "calm", "stale-end"}
+"""Predictions about arms that the made-up study has left out, and of what the row alone shows."""
 
 
 def article(page: str, key: str) -> str:

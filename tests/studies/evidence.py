@@ -8,7 +8,7 @@ from normscope.records import EvidenceRow, Reading, Study
 from normscope.studies._analysis import analyse
 from normscope.studies._evidence import judged
 from normscope.studies._explanations import ARMS
-from normscope.studies._seed_numbers import READINGS
+from normscope.studies._readings_of import READINGS
 from tests.studies.made_up import DIVERGED, Ends, study
 
 RATES = (0.002, 0.02, 0.2)

@@ -8,7 +8,8 @@ import pytest
 from normscope.records import Estimate, Reading
 from normscope.studies._evidence import _judged, _Measure
 from normscope.studies._explanations import PREDICTIONS
-from normscope.studies._seed_numbers import READINGS, SeedNumbers
+from normscope.studies._readings_of import READINGS
+from normscope.studies._seed_numbers import SeedNumbers
 from tests.studies.evidence import BEST, Truth, evidence, made_up
 
 GAIN = {"none": Truth(70, 88), "batch": Truth(80, 90)}
@@ -200,7 +201,9 @@ def test_readings_are_taken_of_the_layers_and_the_steps_that_are_named() -> None
     assert read("rank", {**layers, (9, "b"): 70.0}) == pytest.approx(3), "the last hidden, first"
     assert math.isnan(read("rank", {(9, "a"): 1.0, (9, "b"): 1.0})), "nothing before the first step"
     assert read("growth", layers) == pytest.approx(2.5), "without the last"
-    assert read("gradient-shift", layers) == pytest.approx(4), "without the first"
+    later = {(5, layer): value for (_, layer), value in layers.items()}
+    assert read("gradient-shift", {**later, (0, "c"): 70.0}) == pytest.approx(4), "no first layer"
+    assert math.isnan(read("gradient-shift", layers)), "nothing after a step"
     assert read("smoothness", {(10, ""): 4.0, (20, ""): 6.0}) == pytest.approx(5)
     late = {(10, "a"): 1.0, (79, "a"): 1.0, (90, "a"): 3.0, (100, "a"): 5.0, (100, "b"): 99.0}
     assert read("angle", late) == pytest.approx(4), "of the last fifth, without the logits"
@@ -235,3 +238,66 @@ def test_an_interval_that_only_touches_a_threshold_is_not_inside() -> None:
     measure = _Measure("points", 0.95, 0.0)
     effect = Estimate(value=0.0, low=0.0, high=0.0, n=5)
     assert _judged(gain, [0.0] * 5, effect, measure) == ("not decided", 1.0)
+
+
+def test_quantities_are_summed_and_shares_are_means_without_signs() -> None:
+    study, names = made_up({"none": Truth(), "batch": Truth()}, seeds=1, noise=0.0)
+    run = next(r for r in study.runs if (r.arm, r.learning_rate) == (names["batch"], BEST))
+
+    def seed(probe: str, values: dict[tuple[str, str], float], step: int = 5) -> SeedNumbers:
+        found = [
+            Reading(step=step, probe=probe, quantity=quantity, layer=layer, value=value)
+            for (quantity, layer), value in values.items()
+        ]
+        return SeedNumbers(study, 0, names, {run.folder: found})
+
+    shares = {("centering", "a"): 0.01, ("projection", "a"): 0.02, ("residual", "a"): 9.0}
+    shares |= {("centering", "b"): 0.5, ("projection", "b"): 0.5, ("scaling", "a"): 9.0}
+    assert seed("gradient-identity", shares).percent("batch", "taken-away") == pytest.approx(3)
+    dead = {("never-positive", layer): x for layer, x in zip("abcd", (0, 0, 0.3, 1), strict=True)}
+    assert seed("dead-units", dead).percent("batch", "dead") == pytest.approx(10), "a mean, of 3"
+    assert math.isnan(seed("dead-units", dead, step=0).percent("batch", "dead"))
+    cosines = {("cosine-gradient", layer): x for layer, x in (("a", -0.2), ("b", 0.2), ("c", 9.0))}
+    assert seed("angular-update", cosines).reading("batch", "orthogonality") == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("key", "readings", "expected"),
+    [
+        ("identity", {"identity": 1e-6, "taken-away": 0.1}, "survives"),
+        ("identity", {"identity": 0.1, "taken-away": 0.1}, "contradicted"),  # no gradient through
+        ("taken-away", {"taken-away": 0.2}, "survives"),
+        ("taken-away", {"taken-away": 0.02}, "contradicted"),
+        ("orthogonal", {"orthogonality": 1e-7}, "survives"),
+        ("orthogonal", {"orthogonality": 0.009}, "contradicted"),
+        ("orthogonal", {"orthogonality": 0.0005}, "not decided"),
+        ("radial", {"radial": 0.001}, "survives"),
+        ("radial", {"radial": 0.02}, "contradicted"),
+        ("independent", {"input-independence": 0.2}, "survives"),
+        ("independent", {"input-independence": 0.9}, "contradicted"),
+        ("dead", {"dead": 0.01}, "survives"),
+        ("dead", {"dead": 0.3}, "contradicted"),
+        ("two-sided", {"one-sided": 0.1}, "survives"),
+        ("two-sided", {"one-sided": 0.3}, "contradicted"),
+        ("noise-falls", {"noise": 0.01, "noise-of-a-quarter": 0.038}, "survives"),
+        ("noise-falls", {"noise": 0.01, "noise-of-a-quarter": 0.012}, "contradicted"),
+        ("stale", {"lag": 0.2}, "survives"),
+        ("stale", {"lag": 0.05}, "contradicted"),
+        ("stale", {"lag": 0.0728}, "not decided"),  # what the choice of 120 rows makes: 1
+    ],
+)
+def test_what_is_read_of_batch_norm_is_held_against_its_thresholds(
+    key: str, readings: dict[str, float], expected: str
+) -> None:
+    plain = {
+        "orthogonality": 0.01, "radial": 0.01, "input-independence": 0.5, "dead": 0.2,
+        "one-sided": 0.2,
+    }  # fmt: skip
+    row = evidence({"none": Truth(readings=plain), "batch": Truth(readings=readings)})[key]
+    assert row.judgement == expected, row
+
+
+def test_a_calm_batch_norm_is_held_to_what_noise_is_said_to_bring() -> None:
+    assert evidence({**GAIN, "calm": Truth(80, 89)})["calm"].judgement == "survives"
+    assert evidence({**GAIN, "calm": Truth(80, 91)})["calm"].judgement == "contradicted"
+    assert evidence(GAIN)["stale-end"].judgement == "survives", "both statistics score alike"

@@ -4,6 +4,7 @@ from normscope.nn._batch_norm import BatchNorm as BatchNorm
 from normscope.nn._batch_norm import BatchNorm1d as BatchNorm1d
 from normscope.nn._batch_norm import BatchNorm2d as BatchNorm2d
 from normscope.nn._batch_norm import BatchNorm3d as BatchNorm3d
+from normscope.nn._calm_mlp import CalmMLP as CalmMLP
 from normscope.nn._ladder import CalibratedNorm as CalibratedNorm
 from normscope.nn._ladder import DetachedBatchNorm as DetachedBatchNorm
 from normscope.nn._ladder import GhostBatchNorm as GhostBatchNorm

@@ -146,6 +146,14 @@ def _through_training(quantity: str, *, layers: bool = False) -> Callable[[Shown
     return make
 
 
+def _lag(shown: Shown) -> _Made:
+    """How far running means are, beside how far the choice of rows alone puts them."""
+    rows = min(max(2, shown.evidence.recipe.batch_size), shown.evidence.data.valid_rows)
+    found = {over: shown.lines("lag", over) for over in ("steps", "layers")}
+    by_chance = math.sqrt(2 / (math.pi * rows))
+    return _of_lines(shown, "lag", found, shown.say("lag caption"), (by_chance,))
+
+
 def _over_depth(quantity: str, *rules: float) -> Callable[[Shown], _Made]:
     """A quantity over the layers, before the first step."""
 
@@ -520,26 +528,36 @@ _OF: dict[str, tuple[Callable[[Shown], _Made], ...]] = {
     "noisy": (_seeds_of("learned", "batch", "none", "noisy"),),
     "noisy-end": (_seeds_of("ended", "batch", "none", "noisy"),),
     "gradient-shift": (_through_training("gradient-shift", layers=True),),
+    "dead": (_through_training("dead", layers=True),),
+    "two-sided": (_over_depth("one-sided"),),
     "smoothness": (
         _curves_stepped("landscape", "gradient", "step"),
         _through_training("smoothness"),
     ),
     "scale-free-smoothness": (_through_training("scale-free-smoothness"),),
     "detached": (_seeds_of("learned", "batch", "none", "detached"),),
+    "identity": (_through_training("identity"),),
+    "taken-away": (_through_training("taken-away", layers=True),),
     "small-rate": (_at_smallest_rate,),
     "safe-step": (_curves_stepped("safe", "far"), _through_training("safe-step")),
     "flat": (_over_rates("batch", "none"),),
     "angles": (_angles,),
+    "orthogonal": (_through_training("orthogonality"),),
     "weight-norm-flat": (_over_rates("batch", "none", "weight"),),
     "variance-only": (_seeds_of("learned", "batch", "none", "variance"),),
     "mean-only": (_seeds_of("learned", "batch", "none", "mean"),),
     "weight-norm": (_seeds_of("learned", "batch", "none", "weight"),),
+    "radial": (_through_training("radial"),),
     "one-shot": (_seeds_of("early", "batch", "none", "one-shot"),),
+    "independent": (_over_depth("input-independence"),),
     "rank": (_over_depth("rank"),),
     "dose": (_dose,),
+    "noise-falls": (_through_training("noise"), _through_training("noise-of-a-quarter")),
+    "calm": (_seeds_of("ended", "batch", "calm"),),
     "layer": (_seeds_of("ended", "batch", "layer"),),
     "last": (_seeds_of("learned", "batch", "none", "last"),),
     "growth": (_over_depth("growth", 1.0, _WIDE_NETWORK),),
+    "stale": (_lag,),
     "rival": (_seeds_of("ended", "batch", "rival"),),
 }
 """By the prediction's key."""

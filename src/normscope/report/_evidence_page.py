@@ -31,7 +31,10 @@ from normscope.report._parts import (
 from normscope.report._sweep import cells_table
 from normscope.report._words import Words
 
-_LETTERS = ("L", "E", "A", "F", "D", "S", "B", "B\u2032", "M", "t", "T", "R", "G")
+_LETTERS = (
+    *("L", "E", "A", "F", "D", "S", "U", "V", "B", "B\u2032", "I", "C", "M", "t", "T", "O", "K"),
+    *("H", "R", "N", "N\u2032", "G", "W"),
+)
 
 
 def evidence_page(

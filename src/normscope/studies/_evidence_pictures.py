@@ -19,7 +19,8 @@ from normscope.records._evidence_pictures import (
     SeedLine,
 )
 from normscope.studies._explanations import PROBED
-from normscope.studies._seed_numbers import READINGS, ReadingOf, SeedNumbers, _chosen
+from normscope.studies._readings_of import READINGS, ReadingOf, wanted_readings
+from normscope.studies._seed_numbers import SeedNumbers
 
 _Line = Literal["gradient", "step", "far"]
 _Over = Literal["steps", "layers"]
@@ -112,7 +113,7 @@ def _of_run(read: Sequence[Reading], wanted: ReadingOf) -> list[tuple[float, flo
             layers.setdefault(each.layer, len(layers) + 1.0)
     return [
         (float(each.step), layers[each.layer], each.value)
-        for each in _chosen(ours, wanted)
+        for each in wanted_readings(ours, wanted)
         if each.value is not None and math.isfinite(each.value)
     ]
 

@@ -10,22 +10,34 @@ from torch.nn import functional as F
 from normscope.anatomy import preserved
 from normscope.data import Split
 from normscope.probes import Moment, Probe, ProbeObserver, chosen, read_readings
+from normscope.probes._batch_noise import BatchNoise
 from normscope.probes._readings_file import append_readings
 from normscope.records import EpochRecord, Run
-from normscope.studies._seed_numbers import READINGS
+from normscope.studies._readings_of import READINGS
+from normscope.studies._seed_numbers import STAY, noise_rows
 from normscope.training import Observer, StartView, StepView
 
 
-def probes_of_explanations(valid: Split, every: int) -> list[Observer]:
+def probes_of_explanations(valid: Split, every: int, batch_size: int) -> list[Observer]:
     """What looks on in a run whose readings predictions are about.
 
     Args:
         valid: the split that the rows are drawn from.
         every: steps between two moments.
+        batch_size: of the training, whose noise is read.
     """
     names = dict.fromkeys(each.probe for each in READINGS.values() if each.when != "first")
     first = dict.fromkeys(each.probe for each in READINGS.values() if each.when == "first")
-    return [ProbeObserver(valid, list(names), every), FirstLook(valid, chosen(list(first)))]
+    later = [probe for name in names for probe in _made(name, batch_size)]
+    return [ProbeObserver(valid, later, every), FirstLook(valid, chosen(list(first)))]
+
+
+def _made(name: str, batch_size: int) -> list[Probe]:
+    """The probe of a name; that of noise in batches as the training has, and in quarters."""
+    rows = dict(zip(("batch-noise", "batch-noise-quarter"), noise_rows(batch_size), strict=True))
+    if name in rows:
+        return [BatchNoise(name, batch_size=rows[name], fixed=STAY)]
+    return chosen([name])
 
 
 class FirstLook:

@@ -8,96 +8,26 @@ from typing import Any, Literal
 import numpy as np
 
 from normscope.records import Reading, Study, StudyRun
+from normscope.studies._readings_of import READINGS, wanted_readings
 
-_LAST_PART = 0.2
 _GHOST = "ghost_size"
+_Statistics = Literal["running", "population"]
+
+STAY = 2
+"""Of the rows whose noise is read, how many stay while the others of a batch are drawn anew."""
+
+_FEWEST_ROWS = 8 * STAY
+"""Of a batch, for a quarter of it to have enough that do not stay."""
 
 
-@dataclass(frozen=True)
-class ReadingOf:
-    """A probe's quantity as predictions use it: one number of a run.
+def noise_rows(batch_size: int) -> tuple[int, int]:
+    """The rows of the batches that noise is read in: the training's own, and a quarter of it.
 
-    Attributes:
-        letter: what formulas call it.
-        words: what it is.
-        probe: whose.
-        quantities: its name there; of several, the first that a layer has.
-        when: all readings of a run, the first, or those of its last fifth.
-        layers: which of the weight layers: those in front of the logits, the last of these, all
-            but the first; or the whole network.
+    Example:
+        >>> noise_rows(120)
+        (120, 30)
     """
-
-    letter: str
-    words: str
-    probe: str
-    quantities: tuple[str, ...]
-    when: Literal["all", "first", "end"] = "all"
-    layers: Literal["hidden", "last hidden", "later", "network"] = "hidden"
-
-
-READINGS = {
-    "drift": ReadingOf(
-        "D",
-        "how far the medians of a layer's sums move from reading to reading, in interquartile "
-        "ranges; where there is a norm, of what it makes of them; hidden layers",
-        "distribution-drift",
-        ("normalized-drift", "sums-drift"),
-    ),
-    "gradient-shift": ReadingOf(
-        "S",
-        "how far the step of the layers before it moves a layer's gradient, relative to its "
-        "length; layers after the first",
-        "covariate-shift",
-        ("relative-shift",),
-        layers="later",
-    ),
-    "smoothness": ReadingOf(
-        "B",
-        "effective smoothness along the gradient: its largest change per distance gone",
-        "landscape",
-        ("gradient-smoothness",),
-        layers="network",
-    ),
-    "scale-free-smoothness": ReadingOf(
-        "B\u2032",
-        "the same where every weight matrix counts as having length 1",
-        "landscape",
-        ("gradient-scale-free-smoothness",),
-        layers="network",
-    ),
-    "safe-step": ReadingOf(
-        "M",
-        "the largest safe step along the gradient, as a learning rate",
-        "safe-step",
-        ("largest-safe",),
-        layers="network",
-    ),
-    "angle": ReadingOf(
-        "t",
-        "the angle that a layer's weights turn by in a step, in the last fifth of the readings' "
-        "steps; hidden layers",
-        "angular-update",
-        ("angle",),
-        when="end",
-    ),
-    "rank": ReadingOf(
-        "R",
-        "the stable rank of the last hidden layer's sums before the first step",
-        "stable-rank",
-        ("sums",),
-        when="first",
-        layers="last hidden",
-    ),
-    "growth": ReadingOf(
-        "G",
-        "how many times longer the gradient by a layer's sums is than by the next layer's, before "
-        "the first step; hidden layers",
-        "depth-growth",
-        ("gradient-growth",),
-        when="first",
-    ),
-}
-"""By the names that predictions use."""
+    return batch_size, min(batch_size, max(STAY + 1, batch_size // 4))
 
 
 @dataclass(frozen=True)
@@ -121,12 +51,17 @@ class SeedNumbers:
         """Of the grid."""
         return min(self.study.design.learning_rates)
 
-    def ended(self, arm: str, rate: float | None = None) -> float:
+    def ended(
+        self, arm: str, rate: float | None = None, *, statistics: _Statistics = "running"
+    ) -> float:
         """A: percent of the test set, at the arm's own best rate unless another is given."""
         run = self._run(arm, rate)
         if run is None:
             return math.nan
-        return run.test.running.accuracy if run.test else self._guessing
+        if run.test is None:
+            return self._guessing
+        score = run.test.running if statistics == "running" else run.test.population
+        return score.accuracy
 
     def learned(self, arm: str, rate: float | None = None) -> float:
         """L: percent of the training rows that were right in training, mean over the epochs."""
@@ -180,7 +115,12 @@ class SeedNumbers:
         return self.log_reading(arm, what, rate) - self.log_reading(other, what, rate)
 
     def log_reading(self, arm: str, what: str, rate: float | None = None) -> float:
-        """The logarithm of a reading, the median of the layers and the steps that it is about.
+        """The logarithm of a `reading`."""
+        value = self.reading(arm, what, rate)
+        return math.log(value) if 0 < value < math.inf else math.nan
+
+    def reading(self, arm: str, what: str, rate: float | None = None) -> float:
+        """A reading: the median, or the mean, of the layers and the steps that it is about.
 
         Args:
             arm: whose run.
@@ -191,10 +131,42 @@ class SeedNumbers:
         if run is None or what not in READINGS or run.status != "complete":
             return math.nan
         wanted = READINGS[what]
-        read = [each for each in self.readings.get(run.folder, ()) if each.probe == wanted.probe]
-        values = [each.value for each in _chosen(read, wanted) if each.value is not None]
-        middle = float(np.median(values)) if values else math.nan
-        return math.log(middle) if 0 < middle < math.inf else math.nan
+        read = wanted_readings(self.readings.get(run.folder, ()), wanted)
+        values = [each.value for each in read if each.value is not None]
+        middle = np.mean if wanted.over == "mean" else np.median
+        return float(middle(values)) if values else math.nan
+
+    def percent(self, arm: str, what: str) -> float:
+        """A reading that is a share."""
+        return 100 * self.reading(arm, what)
+
+    def more_percent(self, arm: str, other: str, what: str) -> float:
+        """By how many percent points a share is larger."""
+        return self.percent(arm, what) - self.percent(other, what)
+
+    def fall_of_noise(self, arm: str) -> float:
+        """The power of 1/n that the noise of the output falls with, n being a batch's rows.
+
+        A batch of n rows of which f stay has mates whose statistics vary as (n − f)/n² (see
+        `BatchNoise`); a power of 1 is that.
+        """
+        whole, part = noise_rows(self.study.design.recipe.batch_size)
+        if whole < _FEWEST_ROWS:
+            return math.nan
+        theory = math.log(_mates(part) / _mates(whole))
+        return (
+            self.log_reading(arm, "noise-of-a-quarter") - self.log_reading(arm, "noise")
+        ) / theory
+
+    def lag(self, arm: str) -> float:
+        r"""W over what it would be if running means were the population's.
+
+        The mean of r rows is then normal around them with a deviation of 1/√r, and the mean size of
+        that is √(2/(π r)); so in the first layer. Behind it less, where rows are normalized by
+        their own statistics before.
+        """
+        rows = min(max(2, self.study.design.recipe.batch_size), self.study.data.valid_rows)
+        return self.reading(arm, "lag") * math.sqrt(math.pi * rows / 2)
 
     @property
     def _settings(self) -> dict[str, dict[str, Any]]:
@@ -220,33 +192,6 @@ class SeedNumbers:
         return None
 
 
-def _chosen(read: Sequence[Reading], wanted: ReadingOf) -> list[Reading]:
-    """Those of the layers and the steps that are wanted."""
-    kinds: dict[str, str] = {}
-    for quantity in wanted.quantities:
-        for reading in read:
-            if reading.quantity == quantity:
-                kinds.setdefault(reading.layer, quantity)
-    read = [each for each in read if kinds.get(each.layer) == each.quantity]
-    if not read:
-        return []
-    called = dict.fromkeys(each.layer for each in read)
-    layers = _chosen_layers(list(filter(None, called)), wanted)
-    steps = sorted({each.step for each in read})
-    late = steps[-1] * (1 - _LAST_PART)
-    return [
-        reading
-        for reading in read
-        if reading.layer in layers
-        and (wanted.when != "first" or reading.step == 0)
-        and (wanted.when != "end" or reading.step >= late)
-    ]
-
-
-def _chosen_layers(layers: Sequence[str], wanted: ReadingOf) -> Sequence[str]:
-    """The paths of the layers, of all that were read, in the order of the calls."""
-    if wanted.layers == "network":
-        return [""]
-    if wanted.layers == "later":
-        return layers[1:]
-    return layers[:-1] if wanted.layers == "hidden" else layers[-2:-1]
+def _mates(rows: int) -> float:
+    """How much the statistics of a batch vary with its mates, times what does not depend on it."""
+    return max(rows - STAY, 1) / rows**2

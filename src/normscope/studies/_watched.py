@@ -22,7 +22,8 @@ def onlookers(task: Task, data: Dataset) -> list[Observer]:
     if task.watch.inspect:
         observers.append(HistoryProbe(data.valid))
     if task.watch.probes:
-        observers += probes_of_explanations(data.valid, task.watch.probes)
+        every, batch_size = task.watch.probes, task.recipe.batch_size
+        observers += probes_of_explanations(data.valid, every, batch_size)
     return observers
 
 

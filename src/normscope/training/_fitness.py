@@ -5,7 +5,7 @@ from normscope.data import Dataset
 from normscope.records import Recipe, Run
 from normscope.training._own_model import refuse_wrong_arguments
 
-_BY_BATCH = {"batch", "last", "noisy", "detached", "mean", "variance"}
+_BY_BATCH = {"batch", "last", "noisy", "calm", "detached", "mean", "variance"}
 """The norms that are tested by the test set's own statistics, too."""
 
 

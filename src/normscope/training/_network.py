@@ -12,6 +12,7 @@ from normscope.nn import (
     MLP,
     BatchNorm,
     CalibratedNorm,
+    CalmMLP,
     DetachedBatchNorm,
     GhostBatchNorm,
     LinearFactory,
@@ -45,7 +46,8 @@ def build_network(recipe: Recipe, *, inputs: int, classes: int) -> MLP:
         >>> network.layers[0].norm
         BatchNorm(20, eps=1e-10, ...)
     """
-    return MLP(
+    kind = partial(CalmMLP, rows=recipe.batch_size) if recipe.norm == "calm" else MLP
+    return kind(
         [inputs, *recipe.hidden, classes],
         norm=_norm(recipe),
         norm_hidden=recipe.norm != "last",
@@ -108,6 +110,8 @@ def _norm(recipe: Recipe) -> Callable[[int], nn.Module] | None:
         case "batch" | "last":
             if _has_ghosts(recipe):
                 return partial(GhostBatchNorm, ghost_size=recipe.ghost_size, **options)
+            return partial(BatchNorm, **options)
+        case "calm":
             return partial(BatchNorm, **options)
         case "layer":
             return partial(nn.LayerNorm, eps=recipe.eps)

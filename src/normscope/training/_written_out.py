@@ -199,7 +199,8 @@ class WrittenOutStep:
         layers = network.normalized_layers()
         norms = _batch_norms([layers])
         return (
-            _is_plain_adam_over(list(network.parameters()), optimizer)
+            type(network) is MLP
+            and _is_plain_adam_over(list(network.parameters()), optimizer)
             and {type(layer.norm) for layer in layers} in ({BatchNorm}, {nn.Identity})
             and (not norms or RunningStatistics.agree(norms))
             and all(norm.affine for norm in norms)
