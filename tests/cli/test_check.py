@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import pickle
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from safetensors.torch import save_file
 import normscope
 from normscope.cli import _console
 from normscope.cli._check_display import shown
+from normscope.doctor._rules import all_rules
 from normscope.records import Diagnosis, Finding
 from tests.cli.test_commands import Answer, assert_one_sentence, normscope_
 
@@ -83,6 +87,16 @@ def optimizer(model):
 
 def no_optimizer(model):
     return model.missing
+
+def named_otherwise():
+    return [{"rows": x, "y": y} for x, y in batches()]
+
+def too_wide():
+    return [(torch.randn(8, 40), torch.zeros(8, dtype=torch.long))]
+
+def one_left():
+    rows = torch.utils.data.TensorDataset(torch.randn(65, 4))
+    return torch.utils.data.DataLoader(rows, batch_size=16)
 
 def dataset():
     import numpy as np
@@ -257,7 +271,7 @@ def test_a_state_dict_is_no_model(normscope_: Callable[..., Answer]) -> None:
         (["mine:ready", "--optimizer", "builtins:id"], "has to return a torch.optim.Optimizer"),
         (["mine:ready", "--suppress", "NS302"], "has no reason"),
         (["mine:ready", "--suppress", "NS999=so"], "names no rule"),
-        (["mine:ready", "--out", "no/such/file"], "could not be written"),
+        (["mine:ready", "--out", "no/such/file"], "there is no folder"),
         (["mine:ready", "--format", "xml"], "--format"),
         ([], "TARGET is missing"),
     ],
@@ -300,11 +314,112 @@ def test_with_a_file_the_table_is_printed_as_well(normscope_: Callable[..., Answ
     assert normscope_(*words).code == 1, "a later check takes the place of an earlier one"
 
 
+@pytest.mark.parametrize("place", ["/proc/found.json", "no/such/found.json", "."])
+def test_a_file_that_cannot_be_written_is_refused_before_the_model_is_built(
+    place: str, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_("check", "mine:poisoned", "--out", place)
+    assert_one_sentence(answer, 2, f"--out {re.escape(place)}.*(written|folder)")
+    assert "building" not in answer.out
+
+
+def test_a_check_that_fails_leaves_an_earlier_file_as_it_was(
+    normscope_: Callable[..., Answer],
+) -> None:
+    Path("found.json").write_text("old", encoding="utf-8")
+    answer = normscope_("check", "mine:unready", "--out", "found.json")
+    assert answer.code == 2
+    assert "building" not in answer.out
+    assert Path("found.json").read_text(encoding="utf-8") == "old"
+    assert not list(Path.cwd().glob(".found*")), "nor does a trial stay"
+
+
 def test_a_table_in_a_file_is_plain_text(normscope_: Callable[..., Answer]) -> None:
     normscope_("check", "mine:poisoned", "--out", "found.txt")
     text = Path("found.txt").read_text(encoding="utf-8")
     assert "NS302" in text
     assert "\x1b" not in text
+
+
+def test_what_had_no_effect_is_told_in_the_words_of_the_command_line(
+    normscope_: Callable[..., Answer],
+) -> None:
+    answer = normscope_("check", "mine:healthy", "--suppress", "NS302:nope=why")
+    told = " ".join(answer.out.split())
+    assert "Note: --suppress: 'NS302:nope' suppressed nothing: Net has no module" in told
+
+
+def test_errors_name_options_and_not_arguments_of_python(
+    normscope_: Callable[..., Answer],
+) -> None:
+    for command in ("check", "recalibrate", "fold"):
+        answer = normscope_(command, "mine:healthy", "--data", "mine:named_otherwise")
+        assert_one_sentence(answer, 2, "--forward package.module:function")
+        assert "forward=" not in answer.err
+    answer = normscope_("check", "mine:healthy", "--data", "mine:too_wide")
+    assert_one_sentence(answer, 2, "raised RuntimeError.*--forward package.module:function")
+
+
+def test_the_settings_of_a_loader_are_seen_through_the_command_line(
+    normscope_: Callable[..., Answer],
+) -> None:
+    """A last batch of one row, which arithmetic finds and no batch that is looked at."""
+    answer = normscope_("check", "mine:healthy", "--data", "mine:one_left", "--batches", "2")
+    assert "NS402" in answer.out
+
+
+def test_a_terminal_shows_what_goes_on_and_a_file_is_spared(
+    monkeypatch: pytest.MonkeyPatch, normscope_: Callable[..., Answer]
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(_console.Work, "say", lambda self, what: said.append(what))
+    assert not normscope_("check", "mine:healthy", "--data", "mine:batches").err
+    assert said[1:] == [
+        "check: looking at mine:healthy", "batch 1 of 3", "batch 2 of 3", "batch 3 of 3",
+        "comparing",
+    ]  # fmt: skip
+    monkeypatch.undo()
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(_console, "_err", console)
+    with _console.working("looking"):
+        pass
+    assert "looking" in screen.getvalue()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+@pytest.mark.parametrize("words", [["check", "mine:poisoned"], ["check", "--explain", "NS302"]])
+def test_an_output_that_is_full_is_no_finding(words: list[str]) -> None:
+    command = [sys.executable, "-m", "normscope", *words]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=100
+        )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_terminal_of_plain_letters_gets_plain_letters() -> None:
+    for words in (
+        ["check", "mine:biased", "--data", "mine:batches"],
+        ["check", "--explain", "nan"],
+    ):
+        plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "normscope", *words],
+            capture_output=True, check=False, timeout=100, env={**os.environ, **plain},
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        assert "?" not in ended.stdout.decode("ascii").replace("Is it so?", "")
+        assert not ended.stderr
+
+
+def test_every_character_that_is_not_ascii_in_a_rule_has_one_like_it() -> None:
+    for rule in all_rules():
+        lacking = {each for each in rule.page if ord(each) > 127} - set(_console._NEAREST)
+        assert not lacking, f"{rule.code}: {lacking}"
 
 
 # --- pages ---

@@ -132,10 +132,21 @@ def test_json_is_the_receipt_and_nothing_else(
 
 
 @pytest.mark.parametrize(
+    ("command", "file"), [("recalibrate", "new.safetensors"), ("fold", "new.pt2")]
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    command: str, file: str, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_(command, "mine:healthy", *DATA, "--out", f"/proc/{file}")
+    assert_one_sentence(answer, 2, f"--out /proc/{file} could not be written")
+    assert "building" not in answer.out + answer.err
+
+
+@pytest.mark.parametrize(
     ("words", "says"),
     [
         (["recalibrate", "mine:healthy"], "recalibrate needs data"),
-        (["fold", "mine:healthy"], "fold needs a batch"),
+        (["fold", "mine:healthy"], "fold needs data"),
         (["recalibrate", "mine:healthy", *DATA, "--out", "mine.py"], "end in .safetensors"),
         (["fold", "mine:healthy", *DATA, "--out", "mine.py"], "end in .pt2"),
         (["fold", "mine:healthy", *DATA, "--out", "old.pt2"], "this file exists"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from normscope._errors import OwnModelError
 from normscope.surgery import fold
 from tests.surgery.models import article, rows, simple
 
@@ -151,7 +152,7 @@ def test_nothing_is_changed_by_a_forward_that_fails(call: int) -> None:
 
     model = Tired()
     twin = copy.deepcopy(model)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(OwnModelError, match="on the example the model raised ZeroDivisionError"):
         fold(model, rows())
     for (name, ours), theirs in zip(
         model.state_dict().items(), twin.state_dict().values(), strict=True

@@ -269,3 +269,23 @@ def test_an_example_of_numpy_is_refused_with_what_to_do(wrap: Callable[[object],
     with pytest.raises(InputError, match=r"NumPy array; pass torch.from_numpy\(images\)"):
         fold(model, wrap(images))
     assert fold(model, wrap(torch.from_numpy(images)))[1].changed
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: fold(None, torch.zeros(2, 3)), "fold: the model is of type NoneType"),
+        (lambda: fold(plain(), (torch.zeros(2, 3), torch.zeros(2))), "pass the inputs alone"),
+        (lambda: fold(plain(), {"y": torch.zeros(2, 3)}), "for the model's named arguments"),
+        (lambda: fold(plain(), "words"), "on the example the model raised TypeError"),
+    ],
+)
+def test_an_example_that_the_model_does_not_take_is_told(
+    call: Callable[[], object], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        call()
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()

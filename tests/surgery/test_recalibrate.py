@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from normscope import InputError
+from normscope._errors import OwnModelError
 from normscope.surgery import recalibrate
 
 
@@ -278,7 +279,7 @@ def test_whenever_it_raises_nothing_has_changed() -> None:
     assert whole > 4
     for limit in range(1, whole + 1):  # `forward` reads it
         calls = 0
-        with pytest.raises(_FailingError):
+        with pytest.raises(OwnModelError, match="Two: on a batch the model raised _FailingError"):
             recalibrate(model, x.split(20), forward=forward)
         assert not differing(before, whole_state(model)), limit
     calls, limit = 0, 0
@@ -334,3 +335,29 @@ def test_maps_are_judged_by_rows_not_by_pixels() -> None:
     images = torch.randn(200, 2, 1, 1, generator=random).expand(200, 2, 6, 6)
     receipt = recalibrate(nn.Sequential(nn.BatchNorm2d(2)), images.split(20))
     assert not receipt.notes
+
+
+# --- mistakes of a caller ---
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: recalibrate(None, [rows(8)]), "the model is of type NoneType"),
+        (lambda: recalibrate(two(), None), "the loader is of type NoneType"),
+        (lambda: recalibrate(two(), 5), "the loader is of type int"),
+        (lambda: recalibrate(two(), rows(8)), "The loader is an array"),
+        (lambda: recalibrate(two(), {"x": rows(8)}), r"is one batch; .*\[batch\]"),
+        (lambda: recalibrate(two(), (rows(8), torch.arange(8))), "of inputs and labels"),
+        (lambda: recalibrate(two(), [["words"]]), "on a batch the model raised TypeError"),
+        (lambda: recalibrate(two(), [{"a": rows(8)}]), "A batch has a, and Two takes x"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        call()
+
+
+def test_a_pair_of_batches_is_a_loader() -> None:
+    """The control of the refusal of one batch."""
+    recalibrate(two(), (rows(8), rows(8)))

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from normscope._errors import OwnModelError
 from normscope.anatomy import unwrapped
 from normscope.surgery import recalibrate
 from tests.surgery.test_recalibrate import (
@@ -177,7 +178,7 @@ def test_a_wrapper_is_as_it_was_after_a_failure() -> None:
         assert inside.device_ids == [0]
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(OwnModelError, match="raised ZeroDivisionError"):
         recalibrate(model, [rows(8)], forward=forward)
     assert model.device_ids == [0, 1]
 

@@ -5,6 +5,7 @@ from normscope.anatomy._calling import Forward as Forward
 from normscope.anatomy._calling import batches_of as batches_of
 from normscope.anatomy._calling import call as call
 from normscope.anatomy._calling import first_batches as first_batches
+from normscope.anatomy._calling import own_errors as own_errors
 from normscope.anatomy._frozen import StaysInEval as StaysInEval
 from normscope.anatomy._frozen import freeze_of as freeze_of
 from normscope.anatomy._modes import batch_statistics as batch_statistics

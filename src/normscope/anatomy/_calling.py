@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from normscope._errors import InputError
+from normscope._errors import InputError, NormscopeError, OwnModelError
+from normscope._factories import told
 from normscope.anatomy._wrappers import unwrapped
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -80,15 +82,47 @@ def _moved(batch: Any, device: torch.device | None) -> Any:
     return pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), batch)
 
 
+@contextmanager
+def own_errors(model: nn.Module, where: str, advice: str, forward: object = None) -> Iterator[None]:
+    """Turn what somebody's model raises inside the block into one sentence.
+
+    Args:
+        model: that is called.
+        where: on what: "on a batch".
+        advice: what to do, as a sentence.
+        forward: what calls it: its file is where the error is looked for.
+
+    Raises:
+        NormscopeError: one of ours, as it is.
+        OwnModelError: naming what was raised, and in which line.
+
+    Example:
+        >>> with own_errors(nn.Flatten(), "on the example", "Look at it."):
+        ...     raise ValueError("too flat")
+        Traceback (most recent call last):
+        ...
+        normscope._errors.OwnModelError: Flatten: on the example the model raised ValueError: too
+        flat. Look at it.
+    """
+    try:
+        yield
+    except NormscopeError:
+        raise
+    except Exception as problem:
+        said = told(problem, forward or model.forward)
+        msg = f"{type(model).__name__}: {where} the model raised {said}. {advice}"
+        raise OwnModelError(msg) from problem
+
+
 def batches_of(loader: Iterable[Any]) -> Iterable[Any]:
     """The batches of a loader, which can be gone through again and again.
 
     What can be gone through only once (a generator) is held in memory.
 
     Raises:
-        InputError: if there are none, or `loader` is a tensor or an array.
+        InputError: if there are none, or `loader` is one batch.
     """
-    _refuse_array(loader)
+    _refuse_one_batch(loader)
     if iter(loader) is loader:
         loader = list(loader)
     for _ in first_batches(loader, 1):
@@ -100,13 +134,13 @@ def first_batches(loader: Iterable[Any], count: int) -> Iterator[Any]:
     """The first batches of a loader, or all that it has; no more is asked of it.
 
     Raises:
-        InputError: if there are none, or `loader` is a tensor or an array.
+        InputError: if there are none, or `loader` is one batch.
 
     Example:
         >>> list(first_batches(range(100), 3))
         [0, 1, 2]
     """
-    _refuse_array(loader)
+    _refuse_one_batch(loader)
     empty = True
     for batch in islice(loader, count):
         empty = False
@@ -116,7 +150,7 @@ def first_batches(loader: Iterable[Any], count: int) -> Iterator[Any]:
         raise InputError(msg)
 
 
-def _refuse_array(loader: object) -> None:
+def _refuse_one_batch(loader: object) -> None:
     """A loader that is one batch, or its rows.
 
     Raises:
@@ -125,3 +159,21 @@ def _refuse_array(loader: object) -> None:
     if isinstance(loader, Tensor | np.ndarray):
         msg = "The loader is an array; pass an iterable of batches, such as [batch]."
         raise InputError(msg)
+    if isinstance(loader, Mapping):
+        msg = "The loader is a mapping, which is one batch; pass an iterable of them: [batch]."
+        raise InputError(msg)
+    if isinstance(loader, tuple) and _is_inputs_and_labels(*loader[:3]):
+        msg = "The loader is one batch, of inputs and labels; pass an iterable of them: [batch]."
+        raise InputError(msg)
+
+
+def _is_inputs_and_labels(*parts: object) -> bool:
+    """Whether these are rows of numbers, and a whole number for each."""
+    if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
+        return False
+    inputs, labels = parts
+    assert isinstance(inputs, Tensor)
+    assert isinstance(labels, Tensor)
+    if inputs.ndim < 2 or labels.ndim != 1 or labels.is_floating_point():
+        return False
+    return inputs.is_floating_point() and len(inputs) == len(labels)

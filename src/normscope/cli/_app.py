@@ -90,7 +90,7 @@ def run() -> None:
         sys.exit(1)
     except OSError as error:
         _console.say_error(f"{error.filename or 'The output'}: {error.strerror or error}.")
-        sys.exit(1)
+        sys.exit(InputError.exit_code)  # 1 is an answer: of `check`, that something was found
     if code == _INTERRUPTED:  # typer's answer to a Ctrl-C that it caught
         raise KeyboardInterrupt
     sys.exit(code)

@@ -3,11 +3,15 @@
 Nothing is read as markup: file names may hold brackets and colons.
 """
 
+import codecs
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 WIDEST = 100
@@ -76,8 +80,57 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
+class Work:
+    """What goes on, in a line on standard error that goes away; where nobody looks, nothing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def say(self, what: str) -> None:
+        """Something begins."""
+        self._progress.update(self._task, description=what)
+
+
+@contextmanager
+def working(what: str) -> Iterator[Work]:
+    """Inside the block a terminal shows what goes on, and for how long it has."""
+    with Progress(
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=_err,
+        transient=True,
+        disable=not _err.is_terminal,
+        redirect_stdout=False,  # what somebody's code prints stays where it is
+        redirect_stderr=False,
+    ) as progress:
+        work = Work(progress)
+        work.say(what)
+        yield work
+
+
+_NEAREST = {
+    "“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-", "−": "-", "…": "...", "·": "-",
+    "×": "x", "÷": "/", "±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~", "√": "sqrt",
+    "→": "->", "←": "<-", "•": "*", "′": "'", "²": "^2", "³": "^3", "⁴": "^4", "ⁿ": "^n",
+    "½": "1/2", "∞": "inf", "‖": "||", "α": "alpha", "β": "beta", "γ": "gamma", "Δ": "delta",
+    "ε": "eps", "η": "eta", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "π": "pi",
+    "σ": "sigma", "Σ": "sum", "∇": "grad", "▲": "^", "▼": "v", "■": "#", "●": "o", "◆": "*",
+    "✚": "+", "▌": "|", "\u00a0": " ",
+}  # fmt: skip
+"""What stands for a character where a terminal has no such."""
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """Write what is nearest to the characters that an encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_NEAREST.get(each, "?") for each in lacking), error.end
+
+
 def use_what_the_terminal_can_show() -> None:
-    """Where the terminal's encoding lacks a character, print a question mark, not a traceback."""
+    """Where the terminal's encoding lacks a character, print one like it, and no traceback."""
+    codecs.register_error("normscope.nearest", _nearest)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="normscope.nearest")

@@ -1,21 +1,25 @@
-"""What the commands that repair a model have in common: the receipt, and the file."""
+"""What the commands that repair a model have in common: the model, the receipt, and the file."""
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from normscope._errors import InputError, NormscopeError, OwnModelError
+from normscope._errors import InputError
 from normscope.cli import _console
+from normscope.cli._places import try_place
+from normscope.cli._words import errors_as_typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import nn
 
+    from normscope.anatomy import Forward
     from normscope.records import Receipt
 
 TARGET = Annotated[
@@ -39,7 +43,7 @@ def refuse_file(file: Path | None, suffix: str) -> None:
     """Refuse what cannot be written, before anything is computed.
 
     Raises:
-        InputError: if the file exists, is of another kind, or its folder is not there.
+        InputError: if the file exists, is of another kind, or the disk refuses it.
     """
     if file is None:
         return
@@ -49,31 +53,68 @@ def refuse_file(file: Path | None, suffix: str) -> None:
     if file.exists():
         msg = f"--out {file}: this file exists. Choose another name, or delete it first."
         raise InputError(msg)
-    if not file.parent.is_dir():
-        msg = f"--out {file}: there is no folder {file.parent}. Make it first."
-        raise InputError(msg)
+    try_place(file)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is repaired.
+
+    Attributes:
+        model: it.
+        loader: its data.
+        forward: how it is called.
+    """
+
+    model: "nn.Module"
+    loader: "Iterable[Any]"
+    forward: "Forward"
 
 
 @contextmanager
-def model_errors(model: "nn.Module", forward: object) -> "Iterator[None]":
-    """Turn what somebody's model raises inside the block into one sentence.
+def repair_of(
+    operation: str,
+    target: str,
+    data: str | None,
+    forward: str | None,
+    form: Format,
+    *,
+    most: int | None = None,
+) -> "Iterator[Patient]":
+    """Find what an operation needs; what somebody's code prints in the block is no result.
+
+    Args:
+        operation: the command's name.
+        target: as the person typed it.
+        data: as the person typed it.
+        forward: as the person typed it.
+        form: of the receipt.
+        most: how many batches are needed, of what can be gone through only once.
 
     Raises:
-        NormscopeError: one of ours, as it is.
-        OwnModelError: naming what was raised, and where.
+        InputError: if the target is no model that can be changed, or there are no data.
     """
-    from normscope._factories import told
+    from normscope.cli._target import (
+        Seen,
+        forward_of,
+        loader_of,
+        prints_to_stderr,
+        refuse_program,
+        target_of,
+    )
 
-    try:
-        yield
-    except NormscopeError:
-        raise
-    except Exception as problem:
-        msg = (
-            f"{type(model).__name__}: the model raised {told(problem, forward)}. If it is called "
-            "otherwise than with a batch's first part: --forward package.module:function."
-        )
-        raise OwnModelError(msg) from problem
+    with (
+        prints_to_stderr(wanted=form is not Format.TABLE),
+        errors_as_typed(),
+        _console.working(f"{operation}: building {target}") as work,
+    ):
+        found = target_of(target)
+        refuse_program(found, operation)
+        loader = loader_of(found, data, most=most)
+        if loader is None:
+            msg = f"{operation} needs data: --data package.module:loader."
+            raise InputError(msg)
+        yield Patient(found.model, Seen(loader, work, most), forward_of(forward))
 
 
 def tell(

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from normscope._errors import InputError, NormscopeError, OwnModelError
 from normscope._factories import Function, called, imported, names_a_function, told
 from normscope.anatomy import Forward, call
+from normscope.cli._console import Work
 from normscope.data import Dataset
 from normscope.records import Run
 
@@ -288,6 +289,16 @@ class _Loader:
                     return
             yield batch
 
+    def __getattr__(self, name: str) -> Any:
+        """The loader's own settings: a check reads them."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        """How many there are, where the loader knows."""
+        return len(self._loader)  # type: ignore[arg-type]
+
     @contextmanager
     def _own_code(self) -> Iterator[None]:
         try:
@@ -298,6 +309,44 @@ class _Loader:
             function = imported(self._name, error=InputError)
             msg = f"{self._name}: going through its batches raised {told(problem, function)}."
             raise InputError(msg) from problem
+
+
+class Seen:
+    """A loader whose batches are counted before a person's eyes.
+
+    Args:
+        loader: the batches.
+        work: shows the count.
+        most: how many are looked at, at most.
+    """
+
+    def __init__(self, loader: Iterable[Any], work: Work, most: int | None = None) -> None:
+        self._loader, self._work, self._most, self._passes = loader, work, most, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through them once more."""
+        self._passes += 1
+        name = f"pass {self._passes}, batch" if self._passes > 1 else "batch"
+        length = self._length()
+        of = "" if length is None else f" of {length:,}"
+        for number, batch in enumerate(self._loader, 1):
+            self._work.say(f"{name} {number:,}{of}")
+            yield batch
+        self._work.say("comparing")
+
+    def __getattr__(self, name: str) -> Any:
+        """The loader's own settings: a check reads them."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+    def _length(self) -> int | None:
+        """How many batches there will be, where the loader knows."""
+        try:
+            length = len(self._loader)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            return None
+        return min(length, self._most or length)
 
 
 def _first(iterator: Iterator[Any], most: int | None) -> Iterator[Any]:

@@ -1,5 +1,10 @@
 """What the library says in Python's words, in those of the command line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from normscope._errors import NormscopeError
+
 _ON_A_COMMAND_LINE = {
     "pass a loader": "--data package.module:loader",
     "pass optimizer=": "--optimizer package.module:function",
@@ -21,3 +26,18 @@ def typed(text: str) -> str:
     for said, there in _ON_A_COMMAND_LINE.items():
         text = text.replace(said, there)
     return text
+
+
+@contextmanager
+def errors_as_typed() -> Iterator[None]:
+    """Errors of the library from inside the block, in the words of the command line.
+
+    Raises:
+        NormscopeError: of the type that was raised.
+    """
+    try:
+        yield
+    except NormscopeError as error:
+        if (told := typed(str(error))) == str(error):
+            raise
+        raise type(error)(told) from error

@@ -8,6 +8,8 @@ import typer
 
 from normscope._errors import InputError, StorageError
 from normscope.cli import _console
+from normscope.cli._places import try_place
+from normscope.cli._words import errors_as_typed
 
 if TYPE_CHECKING:
     from normscope.cli._target import Target
@@ -107,11 +109,18 @@ def check(
     if target is None:
         msg = "TARGET is missing: package.module:factory, a run folder, or a saved program."
         raise InputError(msg)
+    if out is not None:
+        try_place(out)
     from normscope.cli._target import prints_to_stderr, target_of
 
-    with prints_to_stderr(wanted=format is not Format.TABLE and out is None):
+    with (
+        prints_to_stderr(wanted=format is not Format.TABLE and out is None),
+        errors_as_typed(),
+        _console.working(f"check: building {target}") as work,
+    ):
         found = target_of(target)
-        diagnosis = _diagnosis(found, data, forward, optimizer, _reasons(suppress or []), batches)
+        reasons = _reasons(suppress or [])
+        diagnosis = _diagnosis(found, data, forward, optimizer, reasons, batches, work)
     _tell(diagnosis, found, format, out)
     if diagnosis.at_least(fail_on.value):
         raise typer.Exit(_FOUND)
@@ -143,13 +152,16 @@ def _diagnosis(
     optimizer: str | None,
     reasons: dict[str, str],
     batches: int,
+    work: _console.Work,
 ) -> "Diagnosis":
-    from normscope.cli._target import forward_of, loader_of, optimizer_of
+    from normscope.cli._target import Seen, forward_of, loader_of, optimizer_of
     from normscope.doctor import check as look
 
+    work.say(f"check: looking at {target.name}")
+    loader = loader_of(target, data, most=batches)
     return look(
         target.model,
-        loader_of(target, data, most=batches),
+        None if loader is None else Seen(loader, work, batches),
         optimizer=optimizer_of(optimizer, target.model),
         forward=forward_of(forward),
         suppress=reasons,

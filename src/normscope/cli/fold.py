@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normscope._errors import InputError
-from normscope.cli._repairs import FORMAT, TARGET, Format, model_errors, refuse_file, tell
+from normscope.cli._repairs import FORMAT, TARGET, Format, refuse_file, repair_of, tell
 from normscope.cli.check import DATA, FORWARD
 
 if TYPE_CHECKING:
@@ -30,27 +30,12 @@ def fold(
 ) -> None:
     """Fold batch norms into the layers before them; the first batch is what both are tried on."""
     refuse_file(out, ".pt2")
-    from normscope.cli._target import (
-        forward_of,
-        loader_of,
-        prints_to_stderr,
-        refuse_program,
-        target_of,
-    )
     from normscope.surgery import fold as operate
 
-    with prints_to_stderr(wanted=format is not Format.TABLE):
-        found = target_of(target)
-        refuse_program(found, "fold")
-        loader = loader_of(found, data, most=1)
-        if loader is None:
-            msg = "fold needs a batch to compare on: --data package.module:loader."
-            raise InputError(msg)
-        model = found.model.eval()
-        call = forward_of(forward)
-        example = _example(model, next(iter(loader), None), call)
-        with model_errors(model, call):
-            folded, receipt = operate(model, example)
+    with repair_of("fold", target, data, forward, format, most=1) as patient:
+        model = patient.model.eval()
+        example = _example(model, next(iter(patient.loader), None), patient.forward)
+        folded, receipt = operate(model, example)
         content = _program(folded, example, target) if out else b""
     tell(receipt, target, format, out, content, f'torch.export.load("{out}").module()')
 

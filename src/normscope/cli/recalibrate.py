@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from normscope._errors import InputError
-from normscope.cli._repairs import FORMAT, TARGET, Format, model_errors, refuse_file, tell
+from normscope.cli._repairs import FORMAT, TARGET, Format, refuse_file, repair_of, tell
 from normscope.cli.check import DATA, FORWARD
 
 if TYPE_CHECKING:
@@ -30,26 +30,11 @@ def recalibrate(
 ) -> None:
     """Give every batch norm the exact statistics of the data, and say what that changes."""
     refuse_file(out, ".safetensors")
-    from normscope.cli._target import (
-        forward_of,
-        loader_of,
-        prints_to_stderr,
-        refuse_program,
-        target_of,
-    )
     from normscope.surgery import recalibrate as operate
 
-    with prints_to_stderr(wanted=format is not Format.TABLE):
-        found = target_of(target)
-        refuse_program(found, "recalibrate")
-        loader = loader_of(found, data)
-        if loader is None:
-            msg = "recalibrate needs data: --data package.module:loader."
-            raise InputError(msg)
-        call = forward_of(forward)
-        with model_errors(found.model, call):
-            receipt = operate(found.model, loader, forward=call)
-    content = _state_dict(found.model, target) if out else b""
+    with repair_of("recalibrate", target, data, forward, format) as patient:
+        receipt = operate(patient.model, patient.loader, forward=patient.forward)
+        content = _state_dict(patient.model, target) if out else b""
     use = f'model.load_state_dict(safetensors.torch.load_file("{out}"))'
     tell(receipt, target, format, out, content, use)
 

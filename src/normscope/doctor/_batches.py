@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
+from torch.utils.data import BatchSampler, SequentialSampler, TensorDataset
 
 _NAMES = ("targets", "labels")
 """What data sets call their labels."""
 
 
 def rows_of_last_batch(loader: Iterable[Any] | None) -> int | None:
-    """How many rows the last batch of an epoch of a torch `DataLoader` has.
+    """How many rows the last batch of an epoch of a torch `DataLoader`, or one around it, has.
 
     By its sampler, which of a `DistributedSampler` is the part of this process.
 
@@ -21,13 +21,14 @@ def rows_of_last_batch(loader: Iterable[Any] | None) -> int | None:
         None if rows that are left over are dropped, or nobody can tell.
 
     Example:
+        >>> from torch.utils.data import DataLoader
         >>> rows = TensorDataset(torch.zeros(65, 2))
         >>> rows_of_last_batch(DataLoader(rows, batch_size=8))
         1
         >>> rows_of_last_batch(DataLoader(rows, batch_size=8, drop_last=True)) is None
         True
     """
-    sampler = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    sampler = getattr(loader, "batch_sampler", None)
     if type(sampler) is not BatchSampler or sampler.drop_last:
         return None
     try:
@@ -54,13 +55,14 @@ def is_sorted_by_class(loader: Iterable[Any] | None) -> bool:
     """Whether a `DataLoader` goes through a data set in order, and its labels are in order, too.
 
     Example:
+        >>> from torch.utils.data import DataLoader
         >>> rows = TensorDataset(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
         >>> is_sorted_by_class(DataLoader(rows)), is_sorted_by_class(DataLoader(rows, shuffle=True))
         (True, False)
     """
-    if not isinstance(loader, DataLoader) or not isinstance(loader.sampler, SequentialSampler):
+    if not isinstance(getattr(loader, "sampler", None), SequentialSampler):
         return False
-    labels = _labels(loader.dataset)
+    labels = _labels(getattr(loader, "dataset", None))
     if labels is None or labels.ndim != 1 or len(labels) < 2:
         return False
     return bool((labels[1:] >= labels[:-1]).all() & (labels[0] != labels[-1]))

@@ -24,6 +24,7 @@ from normscope.anatomy import (
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import FOLDABLE_NORMS, OUTPUT_AXES
 from normscope.surgery._parity import outputs_of, relative_difference
+from normscope.surgery._refusals import refuse_no_model
 
 _NOTES = (
     (
@@ -62,6 +63,7 @@ def remove_bias_before_norm(model: nn.Module, example: Any, *, tolerance: float 
         InputError: if there is no such bias (with the reasons), the model cannot be traced or is
             wrapped in DistributedDataParallel, or it does not compute finite numbers.
         NormscopeError: if outputs in eval mode would change by more than the tolerance.
+        OwnModelError: if the model raises on the example.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
@@ -76,6 +78,7 @@ def remove_bias_before_norm(model: nn.Module, example: Any, *, tolerance: float 
         raise InputError(msg)
     model = unwrapped(model)
     # Tensors that were made in inference mode could never be trained again.
+    refuse_no_model("remove_bias_before_norm", model)
     with torch.inference_mode(mode=False), torch.no_grad(), all_or_nothing(model):
         with preserved(model), plainly(model):
             axes = _axes(model, example)

@@ -17,6 +17,7 @@ from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import OUTPUT_AXES, Folded, folded, scaled, with_weights
 from normscope.surgery._linear_chain import LinearChain, children_in_a_row
 from normscope.surgery._parity import outputs_of, relative_difference
+from normscope.surgery._refusals import refuse_no_model
 from normscope.surgery._sites import Sites, find_sites
 
 
@@ -53,6 +54,7 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
             traced, the example is a NumPy array, or the model does not compute finite numbers from
             it.
         NormscopeError: if the folded copy computes something else.
+        OwnModelError: if the model raises on the example.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
@@ -66,6 +68,7 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
         >>> receipt.changed[0].module, receipt.difference < receipt.tolerance
         ('0', True)
     """
+    refuse_no_model("fold", model)
     _refuse_arrays(example)
     # Weights that were made in inference mode could never learn again.
     with preserved(model), torch.inference_mode(mode=False), torch.no_grad():

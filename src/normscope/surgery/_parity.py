@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
-from normscope.anatomy import in_float64
+from normscope.anatomy import in_float64, own_errors
 
 
 def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
@@ -18,12 +18,14 @@ def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
 
     Raises:
         InputError: if there is none, or a number that is not finite.
+        OwnModelError: if the model raises.
     """
     given = pytree.tree_map_only(Tensor, Tensor.clone, example)
-    if isinstance(given, Mapping):
-        answer = model(**given)
-    else:
-        answer = model(*given) if isinstance(given, tuple) else model(given)
+    with own_errors(model, "on the example", _advice(example)):
+        if isinstance(given, Mapping):
+            answer = model(**given)
+        else:
+            answer = model(*given) if isinstance(given, tuple) else model(given)
     tensors = [
         leaf
         for leaf in pytree.tree_leaves(answer)
@@ -42,6 +44,18 @@ def outputs_of(model: nn.Module, example: Any) -> list[Tensor]:
         )
         raise InputError(msg)
     return tensors
+
+
+def _advice(example: Any) -> str:
+    """How an example is taken."""
+    if isinstance(example, tuple):
+        return (
+            "A tuple is taken for the model's arguments: of a batch with labels pass the inputs "
+            "alone."
+        )
+    if isinstance(example, Mapping):
+        return "A mapping is taken for the model's named arguments: pass these and no others."
+    return "Pass what it is called with: a tensor, a tuple of arguments, or a dictionary of them."
 
 
 def relative_difference(found: Tensor, expected: Tensor) -> float:

@@ -17,6 +17,7 @@ from normscope.anatomy import (
     call,
     freeze_of,
     in_float64,
+    own_errors,
     plainly,
     preserved,
     unwrapped,
@@ -24,6 +25,7 @@ from normscope.anatomy import (
 from normscope.nn import set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
 from normscope.stats import BatchSpread, Moments
+from normscope.surgery._refusals import refuse_no_loader, refuse_no_model
 
 _NONE = (
     "It has none among its registered modules; those in plain lists and dictionaries are not seen "
@@ -65,9 +67,10 @@ def recalibrate(
         were off, and the accuracy where batches are pairs of inputs and class labels.
 
     Raises:
-        InputError: if nothing can be recalibrated, the loader is empty, or a batch norm is given
-            numbers that are not finite.
+        InputError: if nothing can be recalibrated, the loader is empty or one batch, or a batch
+            norm is given numbers that are not finite.
         NormscopeError: if another rank failed.
+        OwnModelError: if the model raises on a batch.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
@@ -76,7 +79,9 @@ def recalibrate(
         >>> receipt.changed[0].module, model(rows).mean(dim=0).abs().max() < 1e-4
         ('1', tensor(True))
     """
-    batches, use = batches_of(loader), forward or call
+    refuse_no_model("recalibrate", model)
+    refuse_no_loader("recalibrate", loader)
+    batches, use = batches_of(loader), _telling(forward or call)
     wanted, left = _wanted(model)
     watch = _Watch(wanted)
     with preserved(model), plainly(model), torch.no_grad():
@@ -107,6 +112,17 @@ def recalibrate(
             before=_figures(old, exact) | before,
             after=_figures(exact, exact) | after,
         )
+
+
+def _telling(forward: Forward) -> Forward:
+    """The same call, in which what somebody's model raises becomes a sentence."""
+
+    def use(model: nn.Module, batch: Any) -> Any:
+        advice = "If it is called otherwise, pass forward=lambda model, batch: ..."
+        with own_errors(model, "on a batch", advice, forward):
+            return forward(model, batch)
+
+    return use
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""What no operation can be done on."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from normscope._errors import InputError
+
+
+def refuse_no_model(operation: str, model: object) -> None:
+    """Refuse what is no module.
+
+    Raises:
+        InputError: naming what it is.
+    """
+    if not isinstance(model, nn.Module):
+        msg = f"{operation}: the model is of type {type(model).__name__}; pass a torch.nn.Module."
+        raise InputError(msg)
+
+
+def refuse_no_loader(operation: str, loader: object) -> None:
+    """Refuse what cannot be gone through.
+
+    Raises:
+        InputError: naming what it is.
+    """
+    if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+        msg = (
+            f"{operation}: the loader is of type {type(loader).__name__}; pass an iterable of "
+            "batches: a DataLoader, or a list."
+        )
+        raise InputError(msg)
