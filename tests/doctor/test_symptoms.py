@@ -31,6 +31,20 @@ def test_other_words_and_slips_find_it(said: str, code: str) -> None:
     assert f". **{code}**" in explain(said)
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("accuracy drops when I set model.eval()", "NS401"),
+        ("good in train, bad in eval", "NS401"),
+        ("expected more than 1 value per channel", "NS402"),
+        ("Expected more than 1 value per channel when training, got torch.Size([1, 64])", "NS402"),
+        ("model.eval() raises expected more than 1 value per channel", "NS303"),
+    ],
+)
+def test_what_is_asked_most_finds_its_rule_first(said: str, code: str) -> None:
+    assert Symptoms(all_rules()).matches(said)[0].rule.code == code
+
+
 def test_words_that_no_rule_knows_find_nothing() -> None:
     assert Symptoms(all_rules()).matches("zebra giraffe") == []
     with pytest.raises(InputError, match="none has symptoms in these words"):

@@ -19,7 +19,9 @@ def linear_probe() -> nn.Sequential:
 
 
 def bad_linear_probe() -> Diagnosis:
-    return check(linear_probe())
+    diagnosis = check(linear_probe())
+    assert 'normscope.freeze(model, "0").' in diagnosis.of("NS501")[0].fix
+    return diagnosis
 
 
 def good_linear_probe() -> Diagnosis:

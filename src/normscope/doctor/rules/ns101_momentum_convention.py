@@ -61,6 +61,7 @@ from torch import Tensor
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
+from normscope.doctor._counted import percent
 from normscope.doctor._rules import Found
 from normscope.doctor._stored_statistics import (
     and_more,
@@ -109,7 +110,7 @@ def _of_much(case: Case, norms: list[RunningNorm]) -> Found:
     }
     message = (
         f"Momentum is {momentum:g}, in PyTorch the weight of the new: the running statistics "
-        f"scatter by {share:.0%} of the variance of a single batch's"
+        f"scatter by {percent(share)} of the variance of a single batch's"
     )
     scatter = _scatter(case, worst.path)
     if scatter is not None:
@@ -256,8 +257,8 @@ def _of_left(case: Case, layers: list[_Left]) -> Iterator[Found]:
         module=worst.norm.path,
         message=(
             f"After {worst.norm.batches_tracked} batches with momentum {worst.norm.momentum:g}, "
-            f"{worst.share:.0%} of the initial values (mean 0, variance 1) are left in the running "
-            f"statistics{told}{and_more([each.norm.path for each in layers])}."
+            f"{percent(worst.share)} of the initial values (mean 0, variance 1) are left in the "
+            f"running statistics{told}{and_more([each.norm.path for each in layers])}."
         ),
         fix="Recompute them from data before evaluation: normscope.recalibrate(model, loader).",
         evidence=evidence,

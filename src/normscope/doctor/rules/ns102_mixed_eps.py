@@ -50,6 +50,7 @@ from dataclasses import dataclass
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
+from normscope.doctor._counted import percent
 from normscope.doctor._rules import Found
 from normscope.doctor._stored_statistics import and_more, stored
 
@@ -87,7 +88,7 @@ def find(case: Case) -> Iterator[Found]:
         message=(
             f"eps differs inside the model ({told} batch norms). With {usual:g} instead of "
             f"{worst.norm.eps:g} a channel's gain would change by {worst.largest:.2g} of itself at "
-            f"most, and by more than {_CHANGED:.0%} in {worst.share:.0%} of its channels"
+            f"most, and by more than {percent(_CHANGED)} in {percent(worst.share)} of its channels"
             f"{and_more([each.norm.path for each in odd])}."
         ),
         fix=(

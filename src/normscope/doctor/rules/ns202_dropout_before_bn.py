@@ -55,6 +55,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.anatomy import CallGraph, RunningNorm, in_float64, normalizing_by_batch
 from normscope.doctor._case import Case
+from normscope.doctor._counted import percent
 from normscope.doctor._observation import Observation
 from normscope.doctor._rules import Found
 from normscope.doctor._sights import Sights
@@ -194,10 +195,10 @@ def _told(path: str, behind: list[str], shift: _Shift | None, norm: RunningNorm)
             "have in eval mode."
         )
         return Found("info", path, message + others, fix, {"batch norms": len(behind)})
-    percent = math.expm1(shift.log_ratio)
+    change = math.expm1(shift.log_ratio)
     message = (
-        f"Dropout before it changes the deviation of its input by {percent:+.0%} in training, on "
-        f"{shift.rows} rows (noise alone: {shift.noise:.0%})"
+        f"Dropout before it changes the deviation of its input by {'+' * (change > 0)}"
+        f"{percent(change)} in training, on {shift.rows} rows (noise alone: {percent(shift.noise)})"
     )
     large, learnt = shift.beyond_noise > _SHIFT, shift.in_statistics(norm)
     if large and learnt:

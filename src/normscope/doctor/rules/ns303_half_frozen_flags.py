@@ -47,7 +47,7 @@ frozen layers in eval mode do no harm until somebody calls `train()`: a note.
 - froze batch norm and validation loss explodes
 - track_running_stats=False made evaluation worse
 - predictions depend on batch size or on the other rows of the batch
-- expected more than 1 value per channel when training, in eval mode
+- model.eval() raises: expected more than 1 value per channel
 - running_mean must be defined in evaluation mode
 - ONNX export warns that batch_norm is set to train=True
 

@@ -67,6 +67,7 @@ from collections.abc import Iterator, Sequence
 from normscope.doctor._attribution import Attribution, attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
+from normscope.doctor._counted import percent
 from normscope.doctor._gap import Gap
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
@@ -126,7 +127,7 @@ def _closed(left: float, gap: Gap) -> str:
     share = 1.0 if not gap.finite or left <= 0 else max(0.0, 1 - left / gap.size)
     if share > _NEARLY:
         return "all of it"
-    return f"{100 * share:.0f} % of it" if share > 1 - _NEARLY else "nothing of it"
+    return f"{percent(share)} of it" if share > 1 - _NEARLY else "nothing of it"
 
 
 def _amount(cost: float, gap: Gap) -> str:

@@ -40,6 +40,7 @@ that is handed over in eval mode without its optimizer gets an info.
 ## Symptoms
 
 - ValueError: Expected more than 1 value per channel when training, got input size torch.Size([1, 256, 1, 1])
+- expected more than 1 value per channel when training
 - error at the last batch of an epoch
 - training fails on several GPUs only
 - batch size 1 or 2, gradient accumulation is worse than a large batch

@@ -62,6 +62,7 @@ from torch import Tensor
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
+from normscope.doctor._counted import percent
 from normscope.doctor._rules import Found
 from normscope.doctor._sights import Sight
 from normscope.doctor._trained import trained_batch_norms
@@ -158,7 +159,7 @@ class _Effect:
         """In words."""
         others = f" So it is with {more} more." if more else ""
         return (
-            f"Of the positions that it averages over, {100 * self._share:.0f} % are padding. That "
+            f"Of the positions that it averages over, {percent(self._share)} are padding. That "
             f"moves its means by {self.shift:.2g} deviations of the real positions, by "
             f"{self.wander:.2g} more or less from batch to batch, and makes its deviations "
             f"{self.factor:.2g} times as large.{others}"

@@ -59,6 +59,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from normscope.anatomy import CallGraph, in_float64, normalizing_by_batch
 from normscope.doctor._case import Case, UnknownError
+from normscope.doctor._counted import percent
 from normscope.doctor._observation import Observation
 from normscope.doctor._rules import Found
 from normscope.doctor._sights import NORM_CLASSES
@@ -164,8 +165,8 @@ def _over_positions(
     told = (
         ""
         if kept is None
-        else f" Differences between the means of features make up {kept:.0%} of the deviation of "
-        "its output, and would be gone."
+        else f" Differences between the means of features make up {percent(kept)} of the "
+        "deviation of its output, and would be gone."
     )
     return Found(
         severity="warning" if kept is not None and kept > _KEPT else "info",

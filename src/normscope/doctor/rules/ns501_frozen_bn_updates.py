@@ -53,7 +53,7 @@ discriminator while only the generator trains is frozen for a moment: look at th
 - Lightning-AI/pytorch-lightning#13902, #14277: `train_bn=False` is not passed on
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 
@@ -63,10 +63,8 @@ from normscope.doctor._counted import counted
 from normscope.doctor._frozen_parts import FrozenParts
 from normscope.doctor._rules import Found
 
-_FIX = (
-    "Put them into eval mode and keep them there: normscope.freeze(model, part), where part is the "
-    "path of what is frozen."
-)
+_FEW = 3
+"""Paths in a call that can still be read."""
 
 
 def find(case: Case) -> Iterator[Found]:
@@ -148,6 +146,37 @@ def _found(case: Case, norms: dict[str, RunningNorm], severity: str, said: str) 
             f"A part that is frozen has {counted(len(norms))} in training mode (of "
             f"{len(case.batch_norms)}): {said}. Running statistics move by {per_batch}.{moved}"
         ),
-        fix=_FIX,
+        fix=(
+            "Put them into eval mode and keep them there: normscope.freeze("
+            f"{_arguments(list(norms), case.batch_norms)})."
+        ),
         evidence=evidence,
     )
+
+
+def _arguments(frozen: Sequence[str], norms: Collection[str]) -> str:
+    """What `freeze` is called with: the largest parts all of whose batch norms are meant.
+
+    Example:
+        >>> _arguments(["net.0.1", "net.0.4"], ["net.0.1", "net.0.4", "net.1.1"])
+        'model, "net.0"'
+        >>> _arguments(["net.0.1", "net.1.1"], ["net.0.1", "net.0.4", "net.1.1"])
+        'model, ["net.0.1", "net.1"]'
+    """
+    parts = list(dict.fromkeys(_largest(path, frozen, norms) for path in frozen))
+    if len(parts) == 1:
+        return f'model, "{parts[0]}"' if parts[0] else "model"
+    if len(frozen) == len(norms):
+        return "model"
+    more = ", ..." * (len(parts) > _FEW)
+    named = ", ".join(f'"{part}"' for part in parts[:_FEW])
+    return f"model, [{named}{more}]"
+
+
+def _largest(path: str, frozen: Collection[str], norms: Collection[str]) -> str:
+    names = path.split(".")
+    for depth in range(1, len(names)):
+        part = ".".join(names[:depth])
+        if all(norm in frozen for norm in norms if norm.startswith(f"{part}.")):
+            return part
+    return path

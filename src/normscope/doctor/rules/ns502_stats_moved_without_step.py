@@ -59,7 +59,7 @@ learns from every pass.
 from collections.abc import Iterator, Mapping
 
 from normscope.doctor._case import Case
-from normscope.doctor._counted import counted
+from normscope.doctor._counted import counted, percent
 from normscope.doctor._loop_log import LayerLog, LoopLog
 from normscope.doctor._rules import Found
 from normscope.records import Severity
@@ -110,16 +110,17 @@ def _judged(log: LoopLog, layers: Mapping[str, LayerLog]) -> tuple[Severity, str
     strays = [layer.strays for layer in layers.values()]
     peak, share = max(s.peak for s in strays), max(s.share for s in strays)
     if any(s.between for s in strays):
-        said = f"Between steps they were up to {peak:.0%} of the running statistics."
+        said = f"Between steps they were up to {percent(peak)} of the running statistics."
         often = all(s.blocks >= max(4, log.steps / 2) and s.count <= 2 * s.blocks for s in strays)
         if often:
             said += " That is so in most steps, and looks like a part of them."
         return ("info" if often or peak < _BETWEEN else "warning"), said, peak
     if any(s.before for s in strays) and not any(s.after for s in strays):
-        said = f"All came before the first step, and are {share:.1%} of the running statistics now."
+        now = f"are {percent(share, 1)} of the running statistics now"
+        said = f"All came before the first step, and {now}."
         return ("warning" if share >= _BEFORE else "info"), said, share
     when = "after the last step" if log.steps else "and no optimizer made a step"
-    said = f"They came {when}, and are {share:.0%} of the running statistics now."
+    said = f"They came {when}, and are {percent(share)} of the running statistics now."
     if log.dropout:
         return "warning", f"{said} Dropout was at work in them, so this is no adaptation.", share
     return "info", said, share

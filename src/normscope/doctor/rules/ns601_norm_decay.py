@@ -60,6 +60,7 @@ from torch.optim import Optimizer
 
 from normscope.anatomy import norm_parameters
 from normscope.doctor._case import Case
+from normscope.doctor._counted import percent
 from normscope.doctor._rules import Found
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def find(case: Case) -> Iterator[Found]:
     shrunk = split.shrunk if split.is_inconsistent else None
     if shrunk is not None:
         evidence["gains, decayed to exempt"] = shrunk
-        message += f" The decayed gains are on average {shrunk:.0%} of the others' size."
+        message += f" The decayed gains are on average {percent(shrunk)} of the others' size."
     yield Found(
         severity="warning" if shrunk is not None and shrunk < _SMALLER else "info",
         module=first,
