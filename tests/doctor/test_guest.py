@@ -191,10 +191,10 @@ def calls_watched(on_call: Callable[[str], None]) -> Iterator[None]:
 def calls_of(build: Callable[[], Guest], *, data: bool) -> list[str]:
     """The functions that a check calls, in order, from the second check of a process on."""
     calls: list[str] = []
-    guest = build()
-    check(guest.model)
-    with calls_watched(calls.append):
-        check(guest.model, guest.loader if data else None, forward=guest.forward)
+    for watched in (nullcontext(), calls_watched(calls.append)):
+        guest = build()
+        with watched:
+            check(guest.model, guest.loader if data else None, forward=guest.forward)
     return calls
 
 
