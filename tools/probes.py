@@ -28,6 +28,11 @@ is the same at every moment. *Every* is how many steps lie between two readings,
 says otherwise. What is expected is what the sources found or proved; by which thresholds this
 project puts it to the test is on [a page of its own](explain.md).
 
+A layer is a linear map or a convolution that is called as a module, however its weight is made
+(also by `torch.nn.utils.parametrize`). The projections inside `MultiheadAttention` and the maps
+inside torch's recurrent layers give their sums to no hook: probes of weights and steps read them,
+those of activations do not.
+
 | probe | what it reads | every | cost | quantities | expected | sources |
 | --- | --- | --- | --- | --- | --- | --- |
 """

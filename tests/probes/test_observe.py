@@ -432,7 +432,7 @@ def test_what_cannot_be_observed_is_refused_in_a_sentence(tmp_path: Path) -> Non
         observe(model, ["no-such-probe"])
     with refused(r"Movement is a class; give an object of it, Movement\(\)"):
         observe(model, [Movement])
-    with refused("of type object lacks name, every, read"):
+    with refused("of type object lacks name, every, needs_loss, read"):
         observe(model, [object()])
     with refused("every is 0"):
         observe(model, [Movement()], every=0)

@@ -69,7 +69,7 @@ def test_a_run_ends_in_the_same_bits(tiny: Dataset, norm: str, own: str) -> None
 class Loss(Movement):
     """Looks before and after, and keeps what it needs for a derivation of its own."""
 
-    name, every = "loss", 4
+    name, every, needs_loss = "loss", 4, True
 
     def read(self, moment: Moment) -> Sequence[Reading]:
         self.seen.append(

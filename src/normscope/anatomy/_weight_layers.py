@@ -10,6 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope.anatomy._preserved import preserved
 
+_WEIGHTS = ("weight", "weight_v", "weight_orig")
+"""What a weight is called; of the older weight norm, its direction; of the older spectral norm."""
+_PARAMETRIZED = "parametrizations.weight."
+
 
 @dataclass(frozen=True)
 class WeightLayer:
@@ -17,7 +21,9 @@ class WeightLayer:
 
     Attributes:
         path: of the module.
-        weight: the full name of its weight, as `named_parameters` has it.
+        weight: the full name of its weight, as `named_parameters` has it. Where the weight is made
+            of parameters (`torch.nn.utils.parametrize`, or the older weight and spectral norm), of
+            the largest of them: the direction, of weight norm.
         norm: the path of the norm that is given its output as it is; None if there is none.
         is_batch_norm: whether that is a batch norm.
     """
@@ -30,6 +36,9 @@ class WeightLayer:
 
 def weight_layers(model: nn.Module, call: Callable[[nn.Module], Any]) -> tuple[WeightLayer, ...]:
     """The linear maps and convolutions that a pass calls, first to last; the model is left alone.
+
+    What no module of its own gives is not seen: the projections inside `MultiheadAttention`, and
+    the maps inside torch's recurrent layers, whose sums no hook is given.
 
     Args:
         model: in the mode in which it is to be looked at.
@@ -57,15 +66,15 @@ def weight_layers(model: nn.Module, call: Callable[[nn.Module], Any]) -> tuple[W
 
     with preserved(model), ExitStack() as hooks:
         for module in paths:
-            if _has_a_matrix(module):
+            if _matrix(module):
                 hooks.callback(module.register_forward_hook(after).remove)
-            elif not any(True for _ in module.children()) and hasattr(module, "eps"):
+            elif _is_leaf(module) and hasattr(module, "eps"):
                 hooks.callback(module.register_forward_pre_hook(before).remove)
         call(model)
     return tuple(
         WeightLayer(
             path=paths[module],
-            weight=f"{paths[module]}.weight".lstrip("."),
+            weight=f"{paths[module]}.{_matrix(module)}".lstrip("."),
             norm=None if norm is None else paths[norm],
             is_batch_norm=isinstance(norm, _BatchNorm),
         )
@@ -73,11 +82,21 @@ def weight_layers(model: nn.Module, call: Callable[[nn.Module], Any]) -> tuple[W
     )
 
 
-def _has_a_matrix(module: nn.Module) -> bool:
-    weight = module._parameters.get("weight")  # noqa: SLF001
-    is_leaf = not any(True for _ in module.children())
-    return is_leaf and weight is not None and weight.ndim > 1 and not _looks_up(module)
+def _matrix(module: nn.Module) -> str | None:
+    """The parameter that a module's weight is, or is made of, by its name there; None without one.
+
+    The weight itself is not asked for: making it may change what it is made of (spectral norm).
+    """
+    if not _is_leaf(module) or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return None
+    matrices = {
+        name: parameter.numel()
+        for name, parameter in module.named_parameters()
+        if (name in _WEIGHTS or name.startswith(_PARAMETRIZED)) and parameter.ndim > 1
+    }
+    return max(matrices, key=lambda name: matrices[name]) if matrices else None
 
 
-def _looks_up(module: nn.Module) -> bool:
-    return isinstance(module, nn.Embedding | nn.EmbeddingBag)
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether it has no modules in it, but for what its weights are made by."""
+    return all(name == "parametrizations" for name, _ in module.named_children())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,8 @@ class BatchNoise:
         >>> [r.quantity for r in BatchNoise(batch_size=8, fixed=2).read(moment)]
         ['activation-noise', 'mean-noise', 'variance-noise', 'output-noise']
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "batch-noise"
     every: int = 2000

@@ -23,14 +23,6 @@ def chosen(probes: Sequence[str | Probe] | str) -> list[Probe]:
     return list({probe.name: probe for probe in made}.values())
 
 
-def needs_the_loss(probe: Probe) -> bool:
-    """Whether a probe asks its moment for anything that calls the network.
-
-    One that does not say so with ``needs_loss = False``.
-    """
-    return bool(getattr(probe, "needs_loss", True))
-
-
 def intervals(probes: Sequence[Probe], every: int | None) -> list[tuple[Probe, int]]:
     """Each probe, and how many steps lie between two of its readings.
 
@@ -70,7 +62,7 @@ def _seen(probe: object) -> Probe:
     if isinstance(probe, type):
         msg = f"{probe.__name__} is a class; give an object of it, {probe.__name__}()."
         raise InputError(msg)
-    lacking = [name for name in ("name", "every", "read") if not hasattr(probe, name)]
+    lacking = [name for name in ("name", "every", "needs_loss", "read") if not hasattr(probe, name)]
     if lacking:
         msg = f"A probe of type {type(probe).__name__} lacks {', '.join(lacking)}."
         raise InputError(msg)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -47,6 +48,8 @@ class CovariateShift:
         >>> [(r.layer, r.value) for r in CovariateShift().read(moment) if r.quantity == "shift"]
         [('0', 0.0), ('1', 1.0)]
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "covariate-shift"
     every: int = 1000

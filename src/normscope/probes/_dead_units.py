@@ -1,6 +1,7 @@
 """Units that say the same of every example, or that the loss does not hear."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from normscope.probes._moment import Moment
 from normscope.probes._summaries import Writer
@@ -38,6 +39,8 @@ class DeadUnits:
         >>> [(r.quantity, r.value) for r in DeadUnits().read(moment)]
         [('never-positive', 0.5), ('always-positive', 0.5), ('unheard', 0.5)]
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "dead-units"
     every: int = 500

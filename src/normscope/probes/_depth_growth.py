@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 
@@ -37,6 +38,8 @@ class DepthGrowth:
         >>> [r.value for r in DepthGrowth().read(moment) if r.quantity == "gradient-growth"]
         [3.0]
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "depth-growth"
     every: int = 500

@@ -1,6 +1,7 @@
 """How the distributions of pre-activations move from one reading to the next."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ class DistributionDrift:
         >>> [r.quantity for r in probe.read(moment)]
         ['sums-band', 'sums-drift']
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "distribution-drift"
     every: int = 500

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,8 @@ class GradientIdentity:
         >>> list(of), of["residual"] < 1e-5
         (['scaling', 'centering', 'projection', 'residual'], True)
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "gradient-identity"
     every: int = 500

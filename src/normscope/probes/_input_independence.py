@@ -1,6 +1,7 @@
 """Whether all examples push a unit the same way."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class InputIndependence:
         >>> independence(torch.tensor([[1.0, 1.0, 0.0], [3.0, -1.0, 0.0]]))
         tensor([1., 0., nan])
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "input-independence"
     every: int = 500

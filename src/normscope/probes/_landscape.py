@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -69,6 +70,8 @@ class Landscape:
         >>> round(of["step-smoothness"], 4), round(of["step-scale-free-smoothness"], 4)
         (6.0, 24.0)
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "landscape"
     every: int = 2000

@@ -27,10 +27,16 @@ class Probe(Protocol):
     Attributes:
         name: as in ``stable-rank``.
         every: how many steps lie between two readings, unless somebody says otherwise.
+        needs_loss: whether it asks a moment for anything that calls the network; one that does not
+            needs no loss.
     """
 
     name: str
     every: int
+
+    @property
+    def needs_loss(self) -> bool:
+        """See above; an attribute does."""
 
     def read(self, moment: "Moment") -> Sequence[Reading]:
         """What is seen at one moment."""

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
 from normscope.anatomy import unwrapped
-from normscope.probes._chosen import chosen, intervals, needs_the_loss
+from normscope.probes._chosen import chosen, intervals
 from normscope.probes._moment import Probe
 from normscope.probes._readings_file import holds_readings
 from normscope.probes._readings_kept import Kept, tensorboard_is_here
@@ -197,9 +197,9 @@ def _with_or_without_loss(
     wanted = chosen(probes)
     if loss is not None:
         return wanted
-    able = [probe for probe in wanted if not needs_the_loss(probe)]
+    able = [probe for probe in wanted if not probe.needs_loss]
     if len(able) < len(wanted) and probes != "all":
-        names = ", ".join(probe.name for probe in wanted if needs_the_loss(probe))
+        names = ", ".join(probe.name for probe in wanted if probe.needs_loss)
         msg = f"{names}: needs a loss to look at; pass loss=lambda model, batch: … and batch=…"
         raise InputError(msg)
     return able

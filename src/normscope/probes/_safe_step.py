@@ -1,6 +1,7 @@
 """How long a step along the gradient may be before the loss rises."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class SafeStep:
         >>> {r.quantity: round(r.value, 2) for r in SafeStep().read(moment)[1:]}
         {'unit': 0.5, 'largest-safe': 0.89, 'best': 0.5}
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "safe-step"
     every: int = 2000

@@ -1,6 +1,7 @@
 """Whether the scale of the weights in front of a norm is of no account."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -41,6 +42,8 @@ class ScaleInvariance:
         >>> ScaleInvariance().read(moment)[0].value < 1e-5
         True
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "scale-invariance"
     every: int = 2000

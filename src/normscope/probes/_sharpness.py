@@ -1,6 +1,7 @@
 """The Hessian's largest eigenvalue, by power iteration."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -39,6 +40,8 @@ class Sharpness:
         >>> {r.quantity: r.value for r in Sharpness().read(moment)}
         {'eigenvalue': 6.0, 'residual': 0.0}
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "sharpness"
     every: int = 5000

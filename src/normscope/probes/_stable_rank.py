@@ -1,6 +1,7 @@
 """How many directions the examples still take, layer by layer."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -34,6 +35,8 @@ class StableRank:
         >>> stable_rank(torch.eye(5)), stable_rank(torch.ones(5, 3))
         (5.0, 1.0)
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "stable-rank"
     every: int = 500

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class StatisticsGap:
         >>> [(r.quantity, round(r.value, 3)) for r in StatisticsGap().read(moment)]
         [('mean-distance', 1.414), ('deviation-ratio', 0.347), ('loss-gap', 4.5), ('loss-gap', 4.5)]
     """
+
+    needs_loss: ClassVar[bool] = True
 
     name: str = "statistics-gap"
     every: int = 2000
