@@ -305,6 +305,7 @@ class LoopLog:
         passes: how often the model was called.
         bad: the first batch that was not finite, if there was one.
         bad_batches: how many calls of batch norms were given one.
+        learned: whether any parameter of the model changed.
         dropout: whether dropout was at work in passes from which nothing was learned.
         ranks: how far the running means of the ranks are apart, in deviations, by path; None where
             there is one rank, or nobody asked.
@@ -315,6 +316,7 @@ class LoopLog:
     passes: int = 0
     bad: BadBatch | None = None
     bad_batches: int = 0
+    learned: bool = False
     dropout: bool = False
     ranks: dict[str, float] | None = None
     _waiting: dict[str, list[Call]] = field(default_factory=dict)

@@ -248,6 +248,7 @@ class _Before:
         """How far each layer's statistics are from there, and whether its weights moved."""
         now = _fingerprints(self._model)
         moved = {name for name, value in now.items() if value != self._fingerprints.get(name)}
+        log.learned = bool(moved)
         before = weights_before(self._model)
         for path, (mean, scale) in self._stored.items():
             current = RunningNorm(path, self._norms[path]).mean

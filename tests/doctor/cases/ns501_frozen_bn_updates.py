@@ -5,11 +5,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from normscope.doctor import check
+from normscope.doctor import check, watch
 from normscope.records import Diagnosis
 from normscope.surgery import freeze
 from tests.doctor.loops import plain, watched
-from tests.doctor.networks import small
+from tests.doctor.networks import rows, small
 
 
 def linear_probe() -> nn.Sequential:
@@ -113,6 +113,46 @@ class Momentum(nn.Module):
 
 def silent_momentum_encoder() -> Diagnosis:
     return watched(plain, model=Momentum())
+
+
+def head_alone(*, frozen: bool) -> Diagnosis:
+    """Everything asks for gradients, every batch norm is in the backbone, and the head trains."""
+    model = linear_probe().requires_grad_(True)
+    if frozen:
+        freeze(model, "0")
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    with watch(model.train(), optimizer) as loop:
+        for number in range(6):
+            optimizer.zero_grad()
+            plain(model, number).backward()
+            optimizer.step()
+    return loop.diagnosis()
+
+
+def bad_head_alone() -> Diagnosis:
+    return head_alone(frozen=False)
+
+
+def good_head_alone() -> Diagnosis:
+    return head_alone(frozen=True)
+
+
+def silent_a_norm_of_the_inputs_has_nothing_to_learn() -> Diagnosis:
+    """In the place of a standardization of the columns."""
+    return watched(plain, model=nn.Sequential(nn.BatchNorm1d(4, affine=False), small()))
+
+
+def silent_statistics_adapt_in_a_loop() -> Diagnosis:
+    """AdaBN: steps of something else, and no parameter of the model changes."""
+    model, other = small(), nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    with watch(model, optimizer) as loop:
+        for number in range(6):
+            optimizer.zero_grad()
+            model(rows(seed=number))
+            other(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+    return loop.diagnosis()
 
 
 def silent_nothing_trains() -> Diagnosis:

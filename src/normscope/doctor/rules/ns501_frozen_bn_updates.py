@@ -60,7 +60,7 @@ from torch import nn
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
 from normscope.doctor._counted import counted
-from normscope.doctor._frozen_parts import FrozenParts
+from normscope.doctor._frozen_parts import FrozenParts, weights_before
 from normscope.doctor._rules import Found
 
 _FEW = 3
@@ -91,8 +91,14 @@ def find(case: Case) -> Iterator[Found]:
 def _not_trained(case: Case, moving: dict[str, RunningNorm]) -> Iterator[Found]:
     """Layers whose parameters may learn, and do not: the loop or the optimizer leaves them out."""
     if case.has_log:
-        still = {p: norm for p, norm in moving.items() if _stood_still(case, p)}
-        if still and len(still) < len(case.batch_norms):
+        before = weights_before(case.model)
+        still = {
+            path: norm
+            for path, norm in moving.items()
+            if _stood_still(case, path)
+            and (before[path] is not None or any(norm.module.parameters(recurse=False)))
+        }
+        if still and case.log.learned:  # a model that nobody trains adapts its statistics
             said = "steps were made, and neither its parameters nor the weights before it changed"
             yield _found(case, still, "warning", said)
         return
