@@ -45,3 +45,24 @@ def test_every_generator_goes_on_where_it_was(raises: bool) -> None:
         assert raises
     assert drawn(held) == inside
     assert not set(drawn(held)) & set(inside), "the control"
+
+
+@pytest.mark.parametrize(
+    ("available", "keeper", "read", "write"),
+    [
+        (torch.backends.mps, torch.mps, "get_rng_state", "set_rng_state"),
+        (torch.xpu, torch.xpu, "get_rng_state_all", "set_rng_state_all"),
+    ],
+    ids=["mps", "xpu"],
+)
+def test_the_state_of_another_device_is_kept_where_there_is_one(
+    available: object, keeper: object, read: str, write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No such device is here: what is tested is that the state that is read is written."""
+    written: list[object] = []
+    monkeypatch.setattr(available, "is_available", lambda: True)
+    monkeypatch.setattr(keeper, read, lambda: "before")
+    monkeypatch.setattr(keeper, write, written.append)
+    with random_states_kept():
+        assert not written
+    assert written == ["before"]

@@ -1,13 +1,20 @@
 """What stands around a model: taken off, looked through, and quiet for the length of a block."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.optim.swa_utils import AveragedModel
 
-from normscope.anatomy import plain_path, plainly, unwrapped
+from normscope import InputError
+from normscope.anatomy import plain_path, plainly, refuse_shards, unwrapped
+from normscope.doctor import check, watch
+from normscope.surgery import fold, recalibrate, remove_bias_before_norm
 
 
 def model() -> nn.Sequential:
@@ -63,3 +70,43 @@ def test_nothing_runs_compiled_inside_and_again_afterwards() -> None:
         raise ZeroDivisionError
     compiled(x)
     assert len(calls) == 2
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def sharded_anew() -> nn.Module:
+    return fully_shard(nn.Sequential(model()), mesh=init_device_mesh("cpu", (1,)))
+
+
+def sharded_as_before() -> nn.Module:
+    return FullyShardedDataParallel(model(), device_id=torch.device("cpu"))
+
+
+@pytest.mark.filterwarnings("ignore")  # that there is no accelerator, and of FSDP's own
+@pytest.mark.parametrize("build", [sharded_anew, sharded_as_before])
+def test_shards_are_refused_before_anything_is_touched(
+    alone: None, build: Callable[[], nn.Module]
+) -> None:
+    shards, x = build(), torch.randn(8, 2)
+    for refused in (
+        lambda: check(shards),
+        lambda: check(shards, [x]),
+        lambda: watch(shards),
+        lambda: recalibrate(shards, [x]),
+        lambda: fold(shards, x),
+        lambda: remove_bias_before_norm(shards, x),
+    ):
+        with pytest.raises(InputError, match="is sharded .* before it is wrapped"):
+            refused()
+    shards(x).sum().backward()  # it still works
+
+
+def test_what_is_whole_is_not_refused() -> None:
+    for wrap in WRAPPERS:
+        refuse_shards(wrap(model()))

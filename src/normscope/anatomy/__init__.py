@@ -25,4 +25,5 @@ from normscope.anatomy._weight_layers import WeightLayer as WeightLayer
 from normscope.anatomy._weight_layers import weight_layers as weight_layers
 from normscope.anatomy._wrappers import plain_path as plain_path
 from normscope.anatomy._wrappers import plainly as plainly
+from normscope.anatomy._wrappers import refuse_shards as refuse_shards
 from normscope.anatomy._wrappers import unwrapped as unwrapped

@@ -13,8 +13,8 @@ import torch
 def random_states_kept(*holders: object) -> Iterator[None]:
     """What the block draws from a random state is drawn again after it.
 
-    That is Python's, NumPy's, torch's on the CPU, and the generators of all three among the
-    attributes of `holders`.
+    That is Python's, NumPy's, torch's on the CPU, on Apple's and on Intel's GPUs where there are
+    any, and the generators of all three among the attributes of `holders`.
 
     Example:
         >>> with random_states_kept():
@@ -27,6 +27,7 @@ def random_states_kept(*holders: object) -> Iterator[None]:
         partial(random.setstate, random.getstate()),
         partial(np.random.set_state, np.random.get_state()),
         partial(torch.set_rng_state, torch.get_rng_state()),
+        *_of_devices(),
         *(restore for value in attributes if (restore := _restore_of(value)) is not None),
     ]
     try:
@@ -34,6 +35,14 @@ def random_states_kept(*holders: object) -> Iterator[None]:
     finally:
         for restore in restores:
             restore()
+
+
+def _of_devices() -> Iterator[Callable[[], object]]:
+    """What puts back the states of devices other than CUDA's, of which `preserved` takes care."""
+    if torch.backends.mps.is_available():
+        yield partial(torch.mps.set_rng_state, torch.mps.get_rng_state())
+    if torch.xpu.is_available():
+        yield partial(torch.xpu.set_rng_state_all, torch.xpu.get_rng_state_all())
 
 
 def _restore_of(value: object) -> Callable[[], object] | None:

@@ -9,7 +9,10 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from normscope._errors import InputError
+
 _WRAPPERS = (DistributedDataParallel, DataParallel, AveragedModel)
+_SHARDS = "torch.distributed.fsdp"
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -51,6 +54,23 @@ def plain_path(model: nn.Module, path: str) -> str:
 
 
 _NOWHERE = nn.Module()
+
+
+def refuse_shards(model: nn.Module) -> None:
+    """Refuse a model whose parameters are in parts on several ranks (FSDP, either version).
+
+    Raises:
+        InputError: saying where the whole of it can be had.
+    """
+    for path, module in model.named_modules():
+        if any(kind.__module__.startswith(_SHARDS) for kind in type(module).__mro__):
+            msg = (
+                f"{path or 'The model'} is sharded (FSDP): its parameters are in parts on several "
+                "ranks, and cannot be read as they are used. Take the model before it is wrapped, "
+                "and load into it what torch.distributed.checkpoint.state_dict."
+                "get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) gives."
+            )
+            raise InputError(msg)
 
 
 @contextmanager

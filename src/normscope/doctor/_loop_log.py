@@ -354,8 +354,9 @@ class LoopLog:
     def so_far(self) -> "LoopLog":
         """A copy, in which the calls that still wait for a step are settled without one."""
         settled = LoopLog(
-            copy.deepcopy(self.layers), self.steps, self.passes, self.bad, self.bad_batches,
-            self.dropout, self.ranks, {}, list(self._order),
+            layers=copy.deepcopy(self.layers), steps=self.steps, passes=self.passes, bad=self.bad,
+            bad_batches=self.bad_batches, learned=self.learned, dropout=self.dropout,
+            ranks=self.ranks, _order=list(self._order),
         )  # fmt: skip
         settled._look_for_bad(stepped=False)
         for path, calls in self._waiting.items():

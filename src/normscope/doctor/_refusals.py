@@ -6,16 +6,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError
+from normscope.anatomy import refuse_shards
 from normscope.records import SEVERITIES
 
 
 def refuse_no_model(model: object) -> None:
-    """Refuse what is no module.
+    """Refuse what is no module, or one whose parameters are elsewhere.
 
     Raises:
         InputError: naming what it is.
     """
     if isinstance(model, nn.Module):
+        refuse_shards(model)
         return
     what = f"of type {type(model).__name__}"
     hint = "Pass the model itself, a torch.nn.Module."

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from torch import nn
 
 from normscope._errors import InputError
+from normscope.anatomy import refuse_shards
 
 
 def refuse_no_model(operation: str, model: object) -> None:
-    """Refuse what is no module.
+    """Refuse what is no module, or one whose parameters are elsewhere.
 
     Raises:
         InputError: naming what it is.
@@ -16,6 +17,7 @@ def refuse_no_model(operation: str, model: object) -> None:
     if not isinstance(model, nn.Module):
         msg = f"{operation}: the model is of type {type(model).__name__}; pass a torch.nn.Module."
         raise InputError(msg)
+    refuse_shards(model)
 
 
 def refuse_no_loader(operation: str, loader: object) -> None:
