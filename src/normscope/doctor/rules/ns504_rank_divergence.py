@@ -3,8 +3,9 @@
 ## What it finds
 
 `SyncBatchNorm` on a CPU in a process group, where it raises; some batch norms synchronized and
-others not; a `DataParallel` over several devices. After a watched loop in a process group, how far
-the running means of the ranks are apart.
+others not; a `DataParallel` over several devices. With data, a `SyncBatchNorm` that is called more
+often in one batch than in another. After a watched loop in a process group, how far the running
+means of the ranks are apart.
 
 ## Why it matters
 
@@ -12,6 +13,9 @@ Without synchronization every rank collects statistics of its own share of the d
 evaluates, and what is saved, differs from what the others have: the metric of the training is not
 that of the checkpoint. `DistributedDataParallel` copies the buffers of the first rank to the others
 only in the next forward. `DataParallel` keeps those of the first device, and drops the others.
+
+In every call a `SyncBatchNorm` waits for that of all other ranks. Where a branch, or a loop over a
+length, depends on the batch, ranks call it a different number of times, and the training hangs.
 
 ## Example
 
@@ -28,6 +32,9 @@ Convert the whole model before it is wrapped,
 `DataParallel`. Before the model is evaluated or saved, `normscope.recalibrate(model, loader)` on
 all ranks merges the moments over them.
 
+A synchronized norm inside a branch: call it on every rank in every step (on a batch whose output is
+multiplied by 0, if need be), or do not synchronize it.
+
 ## On purpose
 
 Statistics of its own for every client (FedBN), and shuffled batches without synchronization (MoCo):
@@ -37,6 +44,7 @@ suppress it with that reason.
 
 - validation during training differs from evaluating the saved checkpoint
 - ranks have different running_mean
+- training freezes with SyncBatchNorm, NCCL timeout
 - multi-GPU accuracy is lower than single-GPU
 - SyncBatchNorm expected input tensor to be on GPU
 - only device 0 updates the running statistics
@@ -45,10 +53,12 @@ suppress it with that reason.
 
 - open-mmlab/mmdetection#4582, mmaction2#675, mmpose#998; pytorch/pytorch#13711: ranks differ
 - pytorch/pytorch#1051: `DataParallel` keeps the first device's
+- pytorch/pytorch#44957, horovod/horovod#2241: a rank that skips a synchronized norm
 - open-mmlab/mmengine#1624, Lightning-AI/pytorch-lightning#6838: conversion
 - facebookresearch/moco#137: unsynchronized statistics give the answer away
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import torch.distributed as dist
@@ -70,6 +80,7 @@ def find(case: Case) -> Iterator[Found]:
     """Yield a finding for each way in which statistics are not shared."""
     yield from _raises_on_cpu(case)
     yield from _mixed(case)
+    yield from _waits(case)
     yield from _data_parallel(case)
     yield from _apart(case)
 
@@ -124,6 +135,36 @@ def _mixed(case: Case) -> Iterator[Found]:
             fix=_FIX,
             evidence={"synchronized": len(synchronized), "not synchronized": len(others)},
         )
+
+
+def _waits(case: Case) -> Iterator[Found]:
+    """Layers that wait for other ranks, in a part of the model that not every batch reaches."""
+    synchronized = _synchronized(case)
+    if not synchronized or not case.has_data:
+        return
+    seen = case.observation
+    passed = [batch.number for batch in seen.batches if batch.running is not None]
+    sights = seen.eval_sights.of
+    calls = {path: Counter(s.batch for s in sights.get(path, [])) for path in synchronized}
+    uneven = {path: n for path, n in calls.items() if len({n[number] for number in passed}) > 1}
+    if not uneven:
+        return
+    first, counts = next(iter(uneven.items()))
+    numbers = [counts[number] for number in passed]
+    yield Found(
+        severity="warning",
+        module=first,
+        message=(
+            f"{counted(len(uneven))} synchronized over ranks, called {min(numbers)} to "
+            f"{max(numbers)} times in a batch ({first!r}, {len(numbers)} batches): where ranks "
+            "have different batches, one waits for a call that another never makes."
+        ),
+        fix=(
+            "Call it in every step on every rank, also where its output is not needed; or leave it "
+            "a plain batch norm, and merge statistics by normscope.recalibrate(model, loader)."
+        ),
+        evidence={"layers": len(uneven), "fewest calls": min(numbers), "most calls": max(numbers)},
+    )
 
 
 def _data_parallel(case: Case) -> Iterator[Found]:
