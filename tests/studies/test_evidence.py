@@ -147,6 +147,14 @@ def test_a_gap_at_the_smallest_rate_goes_against_larger_rates() -> None:
     assert evidence(GAIN)["small-rate"].judgement == "contradicted"
 
 
+def test_one_rate_alone_says_nothing_of_larger_ones() -> None:
+    study, names = made_up(GAIN, seeds=1, noise=0.1)
+    assert math.isfinite(SeedNumbers(study, 0, names, {}).gap_at_the_smallest_rate("batch", "none"))
+    design = study.design.model_copy(update={"learning_rates": (BEST,)})
+    alone = SeedNumbers(study.model_copy(update={"design": design}), 0, names, {})
+    assert math.isnan(alone.gap_at_the_smallest_rate("batch", "none"))
+
+
 def test_a_dose_of_noise_has_a_slope() -> None:
     def ghosts(slope: float) -> dict[str, Truth]:
         parts = {"ghost-2": 1, "ghost-8": 3, "ghost-4": 2}

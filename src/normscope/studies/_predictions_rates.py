@@ -26,11 +26,7 @@ RATES_AND_START = (
         "points",
         predicted=BELOW,
         against=ABOVE,
-        x=lambda s: (
-            s.learned("batch", s.smallest_rate)
-            - s.learned("none", s.smallest_rate)
-            - (s.learned("batch") - s.learned("none")) / 2
-        ),
+        x=lambda s: s.gap_at_the_smallest_rate("batch", "none"),
         premises=("gain",),
     ),
     Prediction(

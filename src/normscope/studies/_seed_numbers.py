@@ -46,11 +46,6 @@ class SeedNumbers:
     arms: Mapping[str, str]
     readings: Mapping[str, Sequence[Reading]]
 
-    @property
-    def smallest_rate(self) -> float:
-        """Of the grid."""
-        return min(self.study.design.learning_rates)
-
     def ended(
         self, arm: str, rate: float | None = None, *, statistics: _Statistics = "running"
     ) -> float:
@@ -71,6 +66,17 @@ class SeedNumbers:
         if run.status == "diverged":
             return self._guessing
         return math.fsum(epoch.train_accuracy for epoch in run.epochs) / len(run.epochs)
+
+    def gap_at_the_smallest_rate(self, arm: str, other: str) -> float:
+        """How far L is ahead there, less half of how far at own best rates.
+
+        With one rate alone the two are the same gap, which says nothing of larger ones.
+        """
+        rates = self.study.design.learning_rates
+        if len(rates) < 2:
+            return math.nan
+        ahead = self.learned(arm, min(rates)) - self.learned(other, min(rates))
+        return ahead - (self.learned(arm) - self.learned(other)) / 2
 
     def early(self, arm: str) -> float:
         """E: the same of the first epoch alone."""
