@@ -1,19 +1,15 @@
 """Two processes that collect statistics of their own."""
 
-import multiprocessing
 from pathlib import Path
-
-import pytest
-import torch.distributed as dist
 
 from normscope.doctor import watch
 from normscope.doctor._rank_distances import rank_distances
 from normscope.surgery import recalibrate
 from tests.doctor.networks import batch_norms, rows, small
+from tests.ranks import needs_gloo, on_two_ranks
 
 
-def _rank(rank: int, file: str, answers: multiprocessing.Queue) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def watched_alone(rank: int) -> tuple[object, ...]:
     model = small()
     with watch(model) as loop:
         for seed in range(10):
@@ -24,23 +20,12 @@ def _rank(rank: int, file: str, answers: multiprocessing.Queue) -> None:
     mended = loop.diagnosis()
     unlike = rank_distances(dict.fromkeys("ab"[: rank + 1], batch_norms(model)[0]))
     found = [(f.severity, f.evidence["deviations"]) for f in apart]
-    answers.put((rank, (found, far, mended.of("NS504"), "NS504" in mended.silent, unlike)))
-    dist.destroy_process_group()
+    return found, far, mended.of("NS504"), "NS504" in mended.silent, unlike
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+@needs_gloo
 def test_ranks_that_differ_are_found_on_every_rank_and_merged_ones_are_not(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, str(tmp_path / "meeting"), answers))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    seen = dict(answers.get(timeout=240) for _ in ranks)
-    for process in ranks:
-        process.join()
+    seen = on_two_ranks(tmp_path, watched_alone)
     assert seen[0] == seen[1]
     ((severity, deviations),), far, left, looked, unlike = seen[0]
     assert severity == "warning"

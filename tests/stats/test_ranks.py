@@ -1,20 +1,18 @@
 """Moments over ranks: two processes, and what happens when one of them fails."""
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from normscope._errors import NormscopeError
 from normscope.stats import Moments, over_all_ranks
+from tests.ranks import needs_gloo, on_two_ranks
 
 ROWS = torch.arange(10.0)[:, None].square()
 
 
-def _rank(rank: int, file: str, failing: bool, answers: multiprocessing.Queue) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def merged(rank: int, failing: bool) -> object:
     mine = ROWS[:3] if rank == 0 else ROWS[3:]
 
     def compute() -> Moments:
@@ -25,31 +23,14 @@ def _rank(rank: int, file: str, failing: bool, answers: multiprocessing.Queue) -
 
     try:
         moments = over_all_ranks(compute)
-        answer = (moments.count, float(moments.mean), float(moments.population_variance))
     except (NormscopeError, LookupError) as problem:
-        answer = f"{type(problem).__name__}: {problem}"
-    answers.put((rank, answer))
-    dist.destroy_process_group()
+        return f"{type(problem).__name__}: {problem}"
+    return moments.count, float(moments.mean), float(moments.population_variance)
 
 
-def on_two_ranks(folder: Path, *, failing: bool) -> list:
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, str(folder / "meeting"), failing, answers))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    found = dict(answers.get(timeout=240) for _ in ranks)
-    for process in ranks:
-        process.join()
-    return [found[0], found[1]]
-
-
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+@needs_gloo
 def test_both_ranks_get_the_moments_of_all_rows(tmp_path: Path) -> None:
-    first, second = on_two_ranks(tmp_path, failing=False)
+    first, second = on_two_ranks(tmp_path, merged, False)
     assert first == second
     count, mean, variance = first
     assert count == 10
@@ -58,9 +39,9 @@ def test_both_ranks_get_the_moments_of_all_rows(tmp_path: Path) -> None:
     assert mean != pytest.approx(float(ROWS[:3].mean() + ROWS[3:].mean()) / 2), "the control"
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+@needs_gloo
 def test_where_one_rank_fails_none_waits(tmp_path: Path) -> None:
-    first, second = on_two_ranks(tmp_path, failing=True)
+    first, second = on_two_ranks(tmp_path, merged, True)
     assert second == "LookupError: no such row"
     assert first.startswith("NormscopeError: Rank 1 failed")
     assert first.endswith("LookupError: no such row")

@@ -1,20 +1,19 @@
 """Recalibration of models that are wrapped, compiled, halved, or spread over ranks."""
 
 import copy
-import multiprocessing
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from normscope._errors import OwnModelError
 from normscope.anatomy import unwrapped
 from normscope.surgery import recalibrate
+from tests.ranks import needs_gloo, on_two_ranks
 from tests.surgery.test_recalibrate import (
     Two,
     assert_exact,
@@ -95,36 +94,21 @@ def test_half_precision_is_as_exact_as_its_numbers(dtype: torch.dtype, tolerance
 # --- over ranks ---
 
 
-def _rank(rank: int, file: str, answers: multiprocessing.Queue) -> None:
+def recalibrated(rank: int) -> tuple[object, ...]:
     """Rank 0 has two batches and rank 1 has four, of other rows."""
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     x = rows(120)
     model = two()
     wrapped = DistributedDataParallel(model.train())
     mine = x[:40].split(20) if rank == 0 else x[40:].split(20)
     recalibrate(wrapped, mine)
-    answers.put(
-        ({name: found.tolist() for name, found in held(model).items()}, wrapped.training,
-         wrapped.require_forward_param_sync)
-    )  # fmt: skip
-    dist.barrier()
-    dist.destroy_process_group()
+    statistics = {name: found.tolist() for name, found in held(model).items()}
+    return statistics, wrapped.training, wrapped.require_forward_param_sync
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
+@needs_gloo
 def test_ddp_with_batches_of_unequal_number(tmp_path: Path) -> None:
     """Where its forward broadcast buffers, rank 1 would wait for ever, or lose what it took."""
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    ranks = [
-        context.Process(target=_rank, args=(rank, str(tmp_path / "meet"), answers))
-        for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    found = [answers.get(timeout=120) for _ in ranks]
-    for process in ranks:
-        process.join()
+    found = on_two_ranks(tmp_path, recalibrated)
     expected = exact(two(), rows(120))
     for statistics, training, syncs in found:
         assert training

@@ -47,7 +47,8 @@ def check(
         model: any. What is wrapped around it (`torch.compile`, `DistributedDataParallel`) is left
             out, also in the paths of modules.
         loader: batches, best of the training data and made as in training. Of tuples the second
-            part, and of mappings the entry ``labels`` or ``targets``, says what is right.
+            part says what is right, and of mappings the first entry there is of ``labels``,
+            ``label``, ``targets``, ``target`` and ``y``.
         optimizer: of the training.
         forward: ``forward(model, batch)`` calls the model. By default with the batch, a tuple's
             first part, or the entries of a mapping that the model has parameters for.
@@ -56,11 +57,13 @@ def check(
         most_batches: how many batches are looked at.
 
     Returns:
-        Findings, worst first; what was suppressed, skipped, and silent.
+        Findings, worst first; what was suppressed, skipped, and silent; in notes what was passed
+        and had no effect: labels that do not fit, suppressions of nothing.
 
     Raises:
-        InputError: if an argument is of another kind, the loader is empty or an array,
-            `most_batches` is below one, or `suppress` names no rule or gives no reason.
+        InputError: if an argument is of another kind, the model is sharded (FSDP), the loader is
+            empty or one batch, `most_batches` is below one, or `suppress` names no rule or gives no
+            reason.
         OwnModelError: if the model raises on a batch, and no rule finds an error that explains it.
 
     Example:
