@@ -15,6 +15,7 @@ from normscope.anatomy._norm_layers import batch_norm_layers as batch_norm_layer
 from normscope.anatomy._norm_parameters import norm_parameters as norm_parameters
 from normscope.anatomy._numbers import in_float64 as in_float64
 from normscope.anatomy._numbers import readable as readable
+from normscope.anatomy._optimizers import optimizers_of as optimizers_of
 from normscope.anatomy._preserved import all_or_nothing as all_or_nothing
 from normscope.anatomy._preserved import modes_preserved as modes_preserved
 from normscope.anatomy._preserved import preserved as preserved

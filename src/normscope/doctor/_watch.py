@@ -14,7 +14,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
-from normscope.anatomy import RunningNorm, batch_norm_layers, in_float64, readable, unwrapped
+from normscope.anatomy import (
+    RunningNorm,
+    batch_norm_layers,
+    in_float64,
+    optimizers_of,
+    readable,
+    unwrapped,
+)
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
 from normscope.doctor._frozen_parts import weights_before
@@ -65,7 +72,7 @@ def watch(
     """
     refuse_no_model(model)
     refuse_no_reasons(suppress)
-    return Watch(model, _optimizers(optimizer), suppress)
+    return Watch(model, tuple(optimizers_of(optimizer)), suppress)
 
 
 class Watch:
@@ -258,28 +265,6 @@ class _Before:
                 log.layers[path].moved = distance if math.isfinite(distance) else 0.0
             own = {path, before.get(path)}
             log.layers[path].weights_moved = any(name.rpartition(".")[0] in own for name in moved)
-
-
-def _optimizers(given: object) -> tuple[Optimizer, ...]:
-    """The optimizers that count; wrapped ones as what is inside.
-
-    Raises:
-        InputError: if something else is among them.
-    """
-    if given is None:
-        return ()
-    several = given if isinstance(given, Iterable) else (given,)
-    bare: list[Optimizer] = []
-    for wrapped in several:
-        each: object = getattr(wrapped, "optimizer", wrapped)
-        if not isinstance(each, Optimizer):
-            msg = (
-                f"optimizer is of type {type(each).__name__}; pass a torch.optim.Optimizer, "
-                "several of them, or none"
-            )
-            raise InputError(msg)
-        bare.append(each)
-    return tuple(bare)
 
 
 class _Hook:

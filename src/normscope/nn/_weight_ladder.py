@@ -9,7 +9,42 @@ from torch.nn import functional as F
 from normscope._shapes import Batch, Sums
 
 
-class WeightNormalizedLinear(nn.Module):
+class _GainedLinear(nn.Module):
+    """What the rungs of this ladder consist of: weights, a gain per unit, and a bias.
+
+    Args:
+        inputs: columns of x.
+        outputs: columns of s.
+        bias: add b, which starts at 0.
+        generator: where the weights are drawn from; torch's default one if absent.
+        scaled_weights: draw from N(0, 1), or from N(0, 1/fan-in).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool,
+        generator: torch.Generator | None = None,
+        scaled_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        self.scale, drawn = _drawn(inputs, outputs, generator, scaled_weights=scaled_weights)
+        self.weight = nn.Parameter(drawn)
+        self.gain = nn.Parameter(self._first_gain())
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def _first_gain(self) -> Tensor:
+        return torch.ones(len(self.weight))
+
+    def extra_repr(self) -> str:
+        """What `print(network)` shows."""
+        outputs, inputs = self.weight.shape
+        return f"{inputs}, {outputs}, bias={self.bias is not None}"
+
+
+class WeightNormalizedLinear(_GainedLinear):
     r"""A linear map whose weights have a length and a direction of their own.
 
     .. math:: s_j = g_j \, \frac{v_j \cdot x}{\lVert v_j \rVert} + b_j
@@ -41,21 +76,6 @@ class WeightNormalizedLinear(nn.Module):
         True
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        bias: bool,
-        generator: torch.Generator | None = None,
-        scaled_weights: bool = True,
-    ) -> None:
-        super().__init__()
-        self.scale, drawn = _drawn(inputs, outputs, generator, scaled_weights=scaled_weights)
-        self.weight = nn.Parameter(drawn)
-        self.gain = nn.Parameter(self.scale * torch.linalg.vector_norm(drawn, dim=1))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-
     def forward(self, x: Batch) -> Sums:
         """Map ``[batch, inputs]`` to ``[batch, outputs]``."""
         # Scaling the product costs batch * outputs; scaling the weight would cost inputs * outputs.
@@ -63,12 +83,12 @@ class WeightNormalizedLinear(nn.Module):
         s: Tensor = F.linear(x, self.weight) * (self.gain / lengths)
         return s if self.bias is None else s + self.bias
 
-    def extra_repr(self) -> str:
-        """What `print(network)` shows."""
-        return _shape(self)
+    def _first_gain(self) -> Tensor:
+        lengths: Tensor = torch.linalg.vector_norm(self.weight.detach(), dim=1)
+        return self.scale * lengths
 
 
-class StandardizedLinear(nn.Module):
+class StandardizedLinear(_GainedLinear):
     r"""A linear map whose weights have mean 0 and a fixed length in every unit.
 
     .. math:: s_j = g_j \, \gamma \, \sum_i \frac{w_{ji} - \mu_j}{\sqrt{n \, \sigma_j^2}} \, x_i
@@ -101,31 +121,12 @@ class StandardizedLinear(nn.Module):
     relu_gain = math.sqrt(2 / (1 - 1 / math.pi))
     least = 1e-4
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        bias: bool,
-        generator: torch.Generator | None = None,
-        scaled_weights: bool = True,
-    ) -> None:
-        super().__init__()
-        self.scale, drawn = _drawn(inputs, outputs, generator, scaled_weights=scaled_weights)
-        self.weight = nn.Parameter(drawn)
-        self.gain = nn.Parameter(torch.ones(outputs))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-
     def forward(self, x: Batch) -> Sums:
         """Map ``[batch, inputs]`` to ``[batch, outputs]``."""
         centred = self.weight - self.weight.mean(dim=1, keepdim=True)
         lengths = centred.square().sum(dim=1).clamp(min=self.least).sqrt()
         s = F.linear(x, centred) * (self.gain * self.relu_gain / lengths)
         return s if self.bias is None else s + self.bias
-
-    def extra_repr(self) -> str:
-        """What `print(network)` shows."""
-        return _shape(self)
 
 
 def _drawn(
@@ -134,8 +135,3 @@ def _drawn(
     """The scale, and the draws of `ScaledLinear` or `plain_linear`."""
     drawn, root = torch.randn(outputs, inputs, generator=generator), math.sqrt(inputs)
     return (1 / root, drawn) if scaled_weights else (1.0, drawn / root)
-
-
-def _shape(layer: WeightNormalizedLinear | StandardizedLinear) -> str:
-    outputs, inputs = layer.weight.shape
-    return f"{inputs}, {outputs}, bias={layer.bias is not None}"

@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError
-from normscope.anatomy import unwrapped
+from normscope.anatomy import optimizers_of, unwrapped
 from normscope.probes._chosen import chosen, intervals
 from normscope.probes._moment import Probe
 from normscope.probes._readings_file import holds_readings
@@ -87,7 +87,7 @@ def observe(
         loss=None if loss is None else lambda network: loss(network, fixed),
         keep=kept.add,
     )
-    return Observation(network, session, Rounds(network, _optimizers(optimizer)), kept)
+    return Observation(network, session, Rounds(network, list(optimizers_of(optimizer))), kept)
 
 
 class Observation:
@@ -221,26 +221,6 @@ def _folder(out: str | Path | None, *, tensorboard: bool) -> Path | None:
         msg = f"{out}: this folder holds readings already. Choose another, or delete them first."
         raise InputError(msg)
     return None if out is None else Path(out)
-
-
-def _optimizers(given: object) -> list[Optimizer]:
-    """The optimizers that count; wrapped ones as what is inside.
-
-    Raises:
-        InputError: if something else is among them.
-    """
-    several = given if isinstance(given, Iterable) else () if given is None else (given,)
-    bare: list[Optimizer] = []
-    for wrapped in several:
-        each: object = getattr(wrapped, "optimizer", wrapped)
-        if not isinstance(each, Optimizer):
-            msg = (
-                f"optimizer is of type {type(each).__name__}; pass a torch.optim.Optimizer, "
-                "several of them, or none"
-            )
-            raise InputError(msg)
-        bare.append(each)
-    return bare
 
 
 def _was_skipped(optimizer: Optimizer) -> bool:
