@@ -81,3 +81,51 @@ def test_every_moment_looks_anew() -> None:
     assert norms() == ["1", None]
     model[1] = nn.Identity()
     assert norms() == [None, None]
+
+
+class Own(nn.Module):
+    """A leaf of somebody's own."""
+
+    def __init__(self, what: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.what(x)
+
+
+@pytest.mark.parametrize(
+    ("what", "moves"),
+    [
+        (lambda x: 2 * x + torch.arange(3.0), True),
+        (lambda x: x, True),
+        (lambda x: x.relu(), False),
+        (lambda x: x + torch.linspace(0, 1, len(x))[:, None], False),  # not alike for all rows
+        (lambda x: x.sum(1, keepdim=True), False),
+        (lambda x: x[:, [1, 2, 0]], False),
+    ],
+)
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_module_that_shifts_and_scales_units_is_told_from_others(
+    what: Callable[[torch.Tensor], torch.Tensor], moves: bool, norm: bool
+) -> None:
+    between = [nn.BatchNorm1d(3)] if norm else []
+    model = nn.Sequential(nn.Linear(4, 3), *between, Own(lambda x: x + 1), Own(what))
+    (layer,) = weight_layers(model, lambda m: m(X))
+    first = len(between) + 1
+    assert layer.moved_by == str(first + moves)
+    assert layer.norm == ("1" if norm else None)
+    (layer,) = weight_layers(model[:first], lambda m: m(X))
+    assert layer.moved_by is None
+    stopped = nn.Sequential(*model[:first], nn.Tanh(), Own(lambda x: x + 1))
+    (layer,) = weight_layers(stopped, lambda m: m(X))
+    assert layer.moved_by is None
+
+
+def test_a_channel_is_the_unit_of_a_convolution() -> None:
+    kernel = nn.Conv2d(1, 2, 3)
+    x = torch.randn(3, 1, 5, 6)
+    by_channel = nn.Sequential(kernel, Own(lambda x: x * torch.tensor([1.0, -2.0])[:, None, None]))
+    assert weight_layers(by_channel, lambda m: m(x))[0].moved_by == "1"
+    by_place = nn.Sequential(kernel, Own(lambda x: x * torch.arange(1.0, 5)))
+    assert weight_layers(by_place, lambda m: m(x))[0].moved_by is None

@@ -26,7 +26,9 @@ class DistributionDrift:
     same every time.
 
     Quantities, per layer, of its sums z, and of what the norm behind it gives, y, where there is
-    one:
+    one. A module of one's own that then shifts and scales units, and does nothing else to them,
+    counts as part of that norm; what a `forward` adds by itself is not seen here, but in the
+    sums of the next layer:
 
     - ``sums-band``, ``normalized-band``: the 15th, 50th and 85th percentile over all examples and
       units,
@@ -62,8 +64,8 @@ class DistributionDrift:
         readings = list[Reading]()
         for seen in layer_sums(moment):
             kinds = {"sums": seen.sums}
-            if seen.layer.norm is not None:
-                kinds["normalized"] = seen.normalized
+            if seen.layer.norm is not None or seen.layer.moved_by is not None:
+                kinds["normalized"] = seen.moved
             for kind, values in kinds.items():
                 units = by_unit(moment.network, seen.layer, values)
                 readings += self._of(moment, kind, seen.layer.path, units)

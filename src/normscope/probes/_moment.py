@@ -52,6 +52,8 @@ class LayerSums:
         normalized: the norm's output y; the same as `sums` where there is none.
         sums_gradient: dL/dz, of the mean loss; zeros where z does not reach the loss.
         normalized_gradient: dL/dy.
+        moved: what modules behind make of `normalized` that only shift and scale units; the same
+            as that where there are none.
     """
 
     layer: WeightLayer
@@ -59,6 +61,7 @@ class LayerSums:
     normalized: Tensor
     sums_gradient: Tensor
     normalized_gradient: Tensor
+    moved: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +167,7 @@ class Moment:
         seen: dict[str, Tensor] = {}
         with torch.enable_grad(), self._at_work(), ExitStack() as hooks:
             for layer in self.layers:
-                for path in (layer.path, layer.norm):
+                for path in (layer.path, layer.norm, layer.moved_by):
                     if path is None:
                         continue
                     module = self.network.get_submodule(path)
@@ -182,6 +185,7 @@ class Moment:
                 seen[layer.norm or layer.path].detach(),
                 of[layer.path],
                 of[layer.norm or layer.path],
+                seen[layer.moved_by or layer.norm or layer.path].detach(),
             )
             for layer in self.layers
         ]
