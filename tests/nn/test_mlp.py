@@ -105,6 +105,27 @@ def test_population_statistics_equal_the_float64_derivation(offset: float) -> No
         )
 
 
+@pytest.mark.parametrize(
+    "norm", [batch_norm, nn.BatchNorm1d, lambda width: nn.BatchNorm1d(width, affine=False)]
+)
+def test_population_statistics_are_those_of_what_every_norm_is_given(norm) -> None:
+    network = MLP([6, 40, 30, 4], norm=norm, seed=1)
+    given = {}
+    for layer in network.layers:
+        layer.norm.register_forward_pre_hook(lambda m, x: given.__setitem__(m, x[0].double()))
+        if layer.norm.affine:
+            nn.init.normal_(layer.norm.weight)  # negative factors among them
+            nn.init.normal_(layer.norm.bias)
+    images = torch.randn(3000, 6)
+    set_population_statistics(network, images)
+    network(images)
+    for layer in network.layers:
+        sums = given[layer.norm]
+        variance = sums.var(0, correction=0).float()
+        torch.testing.assert_close(layer.norm.running_mean, sums.mean(0).float())
+        torch.testing.assert_close(layer.norm.running_var, variance)
+
+
 def test_layer_by_layer_is_not_what_averaging_batches_gives() -> None:
     """The control: `update_bn`'s statistics of a deep layer are others."""
     network = MLP([6, 40, 30, 4], norm=batch_norm, seed=1)
