@@ -21,6 +21,8 @@ from normscope.records import (
     Environment,
     EpochRecord,
     Estimate,
+    EvidenceRow,
+    EvidenceTable,
     History,
     Inspected,
     Inspection,
@@ -36,6 +38,7 @@ from normscope.records import (
     StudyRun,
     TestScores,
 )
+from normscope.records._evidence import ExplainedArm, LeftOut, PremiseChecked, SeedValue
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -164,6 +167,23 @@ the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. Recipes are described [here
 epochs, tests, data, environment and inspections are those of [run folders](run-folder.md).
 """
 
+EVIDENCE = """
+# `evidence.json`
+
+What [`normscope explain`](explain.md) leaves beside it: each prediction with the figure that was
+measured, both thresholds and the verdict. Thresholds that are none are `"-Infinity"` and
+`"Infinity"`, and a figure of no seed at all is `"NaN"`.
+
+```python
+from normscope.records import EvidenceTable
+
+table = EvidenceTable.load("studies/letters-why")      # the folder, or the file
+[(row.key, row.judgement, row.why) for row in table.rows]
+```
+
+Version {version}. `evidence-pictures.json` is what the page draws, and no format to read by others.
+"""
+
 
 def recipe_page() -> str:
     """`docs/recipe.md`."""
@@ -213,6 +233,13 @@ def study_page() -> str:
         _table("Each of its `mcnemar`", McNemar),
         _table("Each estimate", Estimate),
         _table("Each of `inspections`", Inspected),
+        _versioned(EVIDENCE, EvidenceTable),
+        _table("The table", EvidenceTable),
+        _table("Each of its `arms`", ExplainedArm),
+        _table("Each of `left_out`", LeftOut),
+        _table("Each of `rows`", EvidenceRow),
+        _table("Each of their `values`", SeedValue),
+        _table("Each of their `premises`", PremiseChecked),
     ]
     return "\n".join([_versioned(STUDY, Study), *tables])
 

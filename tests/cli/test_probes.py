@@ -8,7 +8,7 @@ import pytest
 from normscope.probes import _chosen as chosen_probes
 from normscope.probes import read_readings
 from tests.cli.test_commands import SMALL, Answer, assert_one_sentence, normscope_
-from tests.probes.looking import Everything, Movement
+from tests.probes.looking import Everything, Failing, Movement
 
 __all__ = ["normscope_"]  # a fixture
 
@@ -42,6 +42,22 @@ def test_train_leaves_readings_and_the_same_bits(
         for folder in ("plain", "one", "both")
     }
     assert len(weights) == 1
+
+
+def test_it_says_where_the_readings_are(
+    tiny_file: Path, normscope_: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", "--data", tiny_file, *SMALL, "--no-inspect"]
+    said = " ".join(normscope_(*words, "--out", "it", "--probe", "movement").out.split())
+    number = len(read_readings("it"))
+    assert f"The probes left {number} readings, a line each, in it/readings.jsonl;" in said
+    assert "Not all" not in said
+    unseen = normscope_(*words, "--out", "unseen").out
+    assert "readings" not in unseen
+    monkeypatch.setattr(chosen_probes, "ALL", {"failing": Failing, "movement": Movement})
+    with pytest.warns(RuntimeWarning, match="failing"):
+        said = normscope_(*words, "--out", "failed", "--probe", "all").out
+    assert "Not all could be read: failing." in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

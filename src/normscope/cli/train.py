@@ -98,8 +98,8 @@ class _Shown:
         say_data(dataset)
         return [TrainingDisplay(_console.out)]
 
-    def result(self, result: "TrainResult") -> None:
-        """Show what came out."""
+    def result(self, result: "TrainResult", *, probed: bool) -> None:
+        """Show what came out, and where what probes read is."""
         from normscope.cli._training_display import say_result
 
         if self._json:
@@ -108,6 +108,8 @@ class _Shown:
             _console.say(str(result.folder))
         else:
             say_result(result.run, str(result.folder))
+            if probed and result.folder:
+                _say_readings(result.folder)
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,20 @@ def _finish(result: "TrainResult", dataset: "Dataset", shown: _Shown, looks: _Lo
         if looks.inspect and result.folder:
             inspect_run(result.folder, dataset)
     finally:
-        shown.result(result)
+        shown.result(result, probed=bool(looks.probes))
+
+
+def _say_readings(folder: Path) -> None:
+    """How much was read, where it is, and how to get at it; and what could not be read."""
+    from normscope.probes import read_readings
+
+    readings = read_readings(folder)
+    failed = sorted({reading.probe for reading in readings if reading.quantity == "failed"})
+    _console.say_wrapped(
+        f"The probes left {_console.counted(len(readings), 'reading')}, a line each, in "
+        f"{quote(str(folder / 'readings.jsonl'))}; normscope.probes.read_readings reads them."
+        + (f" Not all could be read: {', '.join(failed)}." if failed else "")
+    )
 
 
 def _refuse_beside_resume(names: list[str]) -> None:

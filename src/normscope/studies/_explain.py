@@ -1,32 +1,33 @@
 """`explain`: each explanation of why batch norm works, against the evidence."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from normscope._errors import InputError, RecipeError, StudyError
 from normscope.data import Dataset
 from normscope.probes import read_readings
-from normscope.records import Arm, Design, Reading, Recipe, Study, storage_errors
+from normscope.records import Arm, DataRecord, Design, Reading, Recipe, Study, storage_errors
 from normscope.records._evidence import EvidenceTable, ExplainedArm, LeftOut
 from normscope.studies._budget import (
     CORE,
+    FIRST_SEEDS,
     Allotment,
     Cost,
     allotted,
-    run_seconds,
     steps_between_looks,
 )
 from normscope.studies._compare import trained
 from normscope.studies._crew import crew_size
+from normscope.studies._curve import steps_between_validations
 from normscope.studies._design import arm_name, checked_confidence, planned_runs
 from normscope.studies._evidence import judged
 from normscope.studies._evidence_pictures import save_evidence_pictures
 from normscope.studies._explanations import ARMS, PROBED, ExplainArm
 from normscope.studies._messages import RunProgress
 from normscope.studies._run_set import Plan
-from normscope.studies._step_times import step_times
+from normscope.studies._run_times import RunTimes, run_times
 from normscope.training import (
     data_record,
     dataset_of,
@@ -118,7 +119,13 @@ def explain(
     confidence = checked_confidence(confidence)
     recipe = recipe or Recipe(epochs=EXPLAIN_EPOCHS)
     dataset = data if isinstance(data, Dataset) else dataset_of(recipe, data)
-    lot = _laid_out(recipe, dataset, Path(out), arms, workers)
+    grid, rate = learning_rates, recipe.learning_rate
+
+    def room(cost: Cost) -> bool:
+        two = allotted(CORE, cost, budget, rate, rates=grid, seeds=seeds)
+        return bool(seeds) or two.seeds >= FIRST_SEEDS[-1]
+
+    lot = _laid_out(recipe, dataset, Path(out), arms, workers, room)
     design, left_out = lot.design(budget, confidence, learning_rates, seeds)
     expected = lot.seconds(design)
     trained_arms = [arm for arm in lot.arms if _name(arm, recipe) in {a.name for a in design.arms}]
@@ -160,7 +167,7 @@ class _Lot:
         """What the budget has room for, and what it has not."""
         recipe = self.recipe
         chosen = allotted(
-            [arm.key for arm in self.arms],
+            [arm.key for arm in self.arms if arm.key in self.cost.seconds],
             self.cost,
             budget,
             recipe.learning_rate,
@@ -195,8 +202,9 @@ def _laid_out(
     out: Path,
     wanted: Sequence[str] | None,
     workers: int | None,
+    room: Callable[[Cost], bool],
 ) -> _Lot:
-    """Which arms there can be, and what a run of each takes.
+    """Which arms there can be, and what a run of each takes, if there is room for more than two.
 
     Raises:
         StudyError: if a wanted arm is none.
@@ -222,17 +230,44 @@ def _laid_out(
             refused.append(LeftOut(key=arm.key, words=arm.words, why=why))
         else:
             recipes[arm.key] = changed
-    steps = record.train_rows // recipe.batch_size
-    times = step_times(recipes, dataset, record, out)
-    costs = {key: run_seconds(recipe, key, step=time, steps=steps) for key, time in times.items()}
+
+    def timed(arms: Mapping[str, Recipe]) -> Cost:
+        times = run_times(arms, dataset, out, probed=PROBED, workers=workers)
+        return _cost(recipe, arms, times, record, crew_size([recipe] * len(ARMS), workers))
+
+    always = tuple(recipes) if wanted else CORE
+    cost = timed({key: recipes[key] for key in always})
+    if not wanted and room(replace(cost, once=0.0)):  # no arm is timed in vain
+        cost = timed(recipes)
     return _Lot(
         recipe,
         tuple(arm for arm in ARMS if arm.key in recipes),
-        tuple(recipes) if wanted else CORE,
+        always,
         tuple(refused),
-        Cost(costs, crew_size([recipe] * len(ARMS), workers)),
-        steps,
+        cost,
+        record.train_rows // recipe.batch_size,
     )
+
+
+def _cost(
+    recipe: Recipe, recipes: Mapping[str, Recipe], times: RunTimes, record: DataRecord, crew: int
+) -> Cost:
+    """What runs of these arms take; one that could not be timed counts as the slowest."""
+    steps, epochs = record.train_rows // recipe.batch_size, recipe.epochs
+    validations = -(-steps // steps_between_validations(recipes.values(), record))
+    looks = epochs * steps // steps_between_looks(epochs * steps)
+    seconds = {
+        key: time.seconds(
+            epochs=epochs,
+            steps=steps,
+            validations=validations,
+            looks=looks if key in PROBED else 0,
+        )
+        for key, time in times.runs.items()
+    }
+    slowest = max(seconds.values(), default=0.0)
+    costs = {key: seconds.get(key, slowest) for key in recipes}
+    return Cost(costs, crew, times.begin + times.timing, times.inspection)
 
 
 def _asked(recipe: Recipe, wanted: Sequence[str] | None) -> list[ExplainArm]:

@@ -17,11 +17,13 @@ class Watch:
         every: so many steps of an epoch lie between two validations.
         inspect: whether the inside of the network is looked at as well.
         probes: so many steps lie between two moments at which probes read; 0 for none.
+        timed: whether it is noted when what was done.
     """
 
     every: int
     inspect: bool
     probes: int = 0
+    timed: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from normscope.studies._first_look import probes_of_explanations
 from normscope.studies._inspect_run import inspect_run
 from normscope.studies._messages import Task
 from normscope.studies._right_rows import read_right_rows, write_right_rows
+from normscope.studies._run_clock import RunClock
 from normscope.training import Observer, choose_device, cpu_threads, load
 
 
@@ -24,6 +25,8 @@ def onlookers(task: Task, data: Dataset) -> list[Observer]:
     if task.watch.probes:
         every, batch_size = task.watch.probes, task.recipe.batch_size
         observers += probes_of_explanations(data.valid, every, batch_size)
+    if task.watch.timed:
+        observers.append(RunClock(data.valid, probed=task.watch.probes > 0))
     return observers
 
 
