@@ -32,6 +32,12 @@ def test_what_the_studies_say_is_what_their_files_say() -> None:
         assert written.split(f"\n<!-- end of {marker} -->")[0] == text, "run ./dev studies paste"
 
 
+def test_what_the_evidence_says_is_what_its_files_say() -> None:
+    for file, marker, text in tool("why").pasted():
+        written = file.read_text(encoding="utf-8").split(f"<!-- {marker} -->\n")[1]
+        assert written.split(f"\n<!-- end of {marker} -->")[0] == text, "run ./dev why paste"
+
+
 @pytest.mark.parametrize("page", ["recipe", "run_folder", "study"])
 def test_reference_pages_are_what_the_code_says(page: str) -> None:
     written = getattr(tool("reference"), f"{page}_page")()
