@@ -13,11 +13,25 @@ from normscope.stats import BatchSpread, Moments
 _MOST_WAITING = 64
 """So many calls of a layer wait for a step, at most; then the older half is settled without one."""
 _SAME = 1e-5
-"""Two batches whose means differ by less, in deviations in every channel, are the same batch."""
+"""Means of one batch differ by no more, in deviations in every channel."""
+_SAME_VALUE = 1e-3
+"""Nor single values, which are rounded more than means are, where they are computed again."""
+_PLACES = 4
+"""Along each axis, of the values of a batch that are kept."""
 _SURE = 0.999
 """Of the F distribution; what is beyond is not luck."""
 _FAR = 5.0
 """Deviations; one channel that hardly varies within a batch shall not speak for all."""
+
+
+def some_of(x: Tensor) -> Tensor:
+    """Values from all over a tensor: at most four places along each axis, evenly spread; a view.
+
+    Example:
+        >>> some_of(torch.arange(10))
+        tensor([0, 3, 6, 9])
+    """
+    return x[tuple(slice(None, None, -(-size // _PLACES)) for size in x.shape)]
 
 
 @dataclass(eq=False)
@@ -42,6 +56,7 @@ class Call:
     Attributes:
         rows: the moments, per channel, of the means of the rows.
         variance: the population variance of each channel over everything.
+        values: some of its input, channels last: `some_of`.
         recording: whether autograd recorded it.
         weight: of this batch in the running statistics; 1 where these were begun anew.
         recalibrates: whether the momentum is one that only statistics collected anew have.
@@ -52,6 +67,7 @@ class Call:
 
     rows: Moments
     variance: Tensor
+    values: Tensor
     recording: bool
     weight: float
     recalibrates: bool
@@ -73,11 +89,17 @@ class Call:
         return self.recording and not through
 
     def is_same_batch(self, other: "Call") -> bool:
-        """Whether the other was given the very same values."""
-        if self.rows.count != other.rows.count or self.rows.mean.shape != other.rows.mean.shape:
+        """Whether the other was given the very same values.
+
+        Means alone do not tell: behind a batch norm and a linear map they are the same of every
+        batch.
+        """
+        if self.rows.count != other.rows.count or self.values.shape != other.values.shape:
             return False
         unit = self.variance.sqrt().clamp(min=torch.finfo(self.variance.dtype).tiny)
-        return bool(((self.rows.mean - other.rows.mean).abs() <= _SAME * unit).all())
+        means = (self.rows.mean - other.rows.mean).abs() <= _SAME * unit
+        values = (self.values - other.values).abs() <= _SAME_VALUE * some_of(unit)
+        return bool(means.all() & values.all())
 
 
 @dataclass

@@ -25,7 +25,7 @@ from normscope.anatomy import (
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
 from normscope.doctor._frozen_parts import weights_before
-from normscope.doctor._loop_log import Call, LayerLog, LoopLog, Pass
+from normscope.doctor._loop_log import Call, LayerLog, LoopLog, Pass, some_of
 from normscope.doctor._rank_distances import rank_distances
 from normscope.doctor._refusals import refuse_no_model, refuse_no_reasons
 from normscope.records import Diagnosis
@@ -301,9 +301,10 @@ def _call_of(norm: _BatchNorm, x: Tensor, passed: Pass | None) -> Call:
             inner, rows = torch.zeros_like(wide[:1]), wide
         moments = Moments.of(rows, [0])
         variance = inner.mean(dim=0) + moments.population_variance
+        values = some_of(wide.movedim(1, -1)).clone()  # a view would keep the batch
     anew = norm.momentum is None or norm.momentum == 1
     weight = 1.0 if norm.momentum is None else float(norm.momentum)
-    return Call(moments, variance, torch.is_grad_enabled(), weight, anew, passed)
+    return Call(moments, variance, values, torch.is_grad_enabled(), weight, anew, passed)
 
 
 def _has_rows(x: object) -> bool:

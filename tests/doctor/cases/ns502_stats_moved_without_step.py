@@ -16,18 +16,36 @@ def validate(model: nn.Module) -> None:
             model(rows(seed=100 + seed))
 
 
+def properly(model: nn.Module) -> None:
+    model.eval()
+    validate(model)
+    model.train()
+
+
 def bad_validation_in_training_mode() -> Diagnosis:
     diagnosis = watched(plain, then=validate)
     assert diagnosis.of("NS502")[0].severity == "warning"
     return diagnosis
 
 
-def good_validation_in_training_mode() -> Diagnosis:
-    def properly(model: nn.Module) -> None:
-        model.eval()
-        validate(model)
-        model.train()
+def bottleneck() -> nn.Sequential:
+    """Whose second norm is given the same means by every batch."""
+    maps = nn.Linear(4, 8), nn.Linear(8, 6, bias=False)
+    return nn.Sequential(maps[0], nn.BatchNorm1d(8), maps[1], nn.BatchNorm1d(6))
 
+
+def bad_validation_of_a_bottleneck() -> Diagnosis:
+    """Neither norm takes a batch of the validation for one of a step that came again."""
+    diagnosis = watched(plain, model=bottleneck(), then=validate)
+    assert not diagnosis.of("NS503")
+    return diagnosis
+
+
+def good_validation_of_a_bottleneck() -> Diagnosis:
+    return watched(plain, model=bottleneck(), then=properly)
+
+
+def good_validation_in_training_mode() -> Diagnosis:
     return watched(plain, then=properly)
 
 

@@ -112,6 +112,41 @@ def silent_accumulated_gradients() -> Diagnosis:
     return watched(lambda model, n: loss_on(model, *rows(64, seed=n).split(8)))
 
 
+def bottleneck() -> nn.Sequential:
+    """MobileNetV2's: behind a norm and a map without a bias, all batches have the same means."""
+    maps = nn.Linear(4, 8), nn.Linear(8, 6, bias=False)
+    return nn.Sequential(maps[0], nn.BatchNorm1d(8), maps[1], nn.BatchNorm1d(6))
+
+
+def convolutional_bottleneck() -> nn.Sequential:
+    maps = nn.Conv2d(1, 8, 2, padding=1), nn.Conv2d(8, 6, 1, bias=False)
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 2)), maps[0], nn.BatchNorm2d(8), maps[1], nn.BatchNorm2d(6)
+    )
+
+
+def bad_recomputed_bottleneck() -> Diagnosis:
+    """Both of its norms are given the same batch again."""
+    diagnosis = watched(plain, model=Recomputed(bottleneck(), reentrant=False))
+    assert diagnosis.of("NS503")[0].evidence["layers"] == 2
+    return diagnosis
+
+
+def good_recomputed_bottleneck() -> Diagnosis:
+    return watched(plain, model=bottleneck())
+
+
+def silent_accumulated_gradients_of_a_bottleneck() -> Diagnosis:
+    return watched(lambda model, n: loss_on(model, *rows(64, seed=n).split(8)), model=bottleneck())
+
+
+def silent_accumulated_gradients_of_a_convolutional_bottleneck() -> Diagnosis:
+    return watched(
+        lambda model, n: loss_on(model, *rows(64, seed=n).split(8)),
+        model=convolutional_bottleneck(),
+    )
+
+
 def silent_small_batches() -> Diagnosis:
     return watched(lambda model, n: loss_on(model, *rows(16, seed=n).split(2)), steps=20)
 
