@@ -54,8 +54,14 @@ def looked_at(model: nn.Module) -> Diagnosis:
     return check(model, rows().split(32))
 
 
+def fix_of(diagnosis: Diagnosis) -> str:
+    return diagnosis.of("NS406")[0].fix
+
+
 def bad_no_running_statistics() -> Diagnosis:
-    return looked_at(with_norm(nn.BatchNorm1d(8, track_running_stats=False)))
+    diagnosis = looked_at(with_norm(nn.BatchNorm1d(8, track_running_stats=False)))
+    assert "track_running_stats=True" in fix_of(diagnosis)
+    return diagnosis
 
 
 def good_no_running_statistics() -> Diagnosis:
@@ -73,7 +79,10 @@ def good_one_row_raises() -> Diagnosis:
 
 
 def bad_hard_coded() -> Diagnosis:
-    return looked_at(with_norm(Layer(hard_coded=True)))
+    diagnosis = looked_at(with_norm(Layer(hard_coded=True)))
+    assert "training=self.training" in fix_of(diagnosis)
+    assert "track_running_stats" not in fix_of(diagnosis), "it is no module of torch's"
+    return diagnosis
 
 
 def good_hard_coded() -> Diagnosis:
@@ -81,7 +90,12 @@ def good_hard_coded() -> Diagnosis:
 
 
 def bad_held_in_a_list() -> Diagnosis:
-    return looked_at(Held(registered=False))
+    """No repair of ours reaches it there."""
+    diagnosis = looked_at(Held(registered=False))
+    assert "nn.ModuleList" in fix_of(diagnosis)
+    assert "track_running_stats" not in fix_of(diagnosis)
+    assert "normscope.recalibrate(" not in fix_of(diagnosis)
+    return diagnosis
 
 
 def good_held_in_a_list() -> Diagnosis:
@@ -89,7 +103,9 @@ def good_held_in_a_list() -> Diagnosis:
 
 
 def bad_eval_does_not_reach_it() -> Diagnosis:
-    return looked_at(with_norm(AlwaysTraining(8)))
+    diagnosis = looked_at(with_norm(AlwaysTraining(8)))
+    assert "train(mode)" in fix_of(diagnosis)
+    return diagnosis
 
 
 def good_eval_does_not_reach_it() -> Diagnosis:

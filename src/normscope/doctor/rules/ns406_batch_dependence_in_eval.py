@@ -23,7 +23,8 @@ order of the data, one row by itself raises, and test accuracy uses the statisti
 
 Keep running statistics (``track_running_stats=True``) and collect them with
 `normscope.recalibrate(model, loader)`; in a module of your own pass ``training=self.training`` on
-to `F.batch_norm`; register modules that are held in a list (NS204).
+to `F.batch_norm`; register modules that are held in a list (NS204): neither `eval()` nor
+`recalibrate` sees them there. The finding names what applies.
 
 ## On purpose
 
@@ -47,6 +48,7 @@ blame, as with attention over the batch, it is an info.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -62,12 +64,16 @@ _TOLERANCE = 1e-3
 _ROUNDINGS = 32
 """And in units of the last place of the model's numbers."""
 
-_FIX = (
+_COLLECT = (
     "Build it with track_running_stats=True and collect them with normscope.recalibrate(model, "
-    "loader); in a module of your own call F.batch_norm with training=self.training."
+    "loader)."
 )
-
-
+_LET_EVAL_REACH_IT = "Let eval() reach it: its train(mode) has to set the mode that it is given."
+_REGISTER = (
+    "Register it, so that eval() reaches it (an nn.ModuleList in the place of a list; built in "
+    "__init__, not in a forward), and train again; recalibrating cannot see it as it is."
+)
+_GIVE_IT_THE_MODE = "Call F.batch_norm with running statistics and training=self.training."
 _FIX_OTHER = (
     "If rows are not meant to see each other, look for what mixes axis 0: attention with the batch "
     "second, a softmax or a mean over axis 0."
@@ -95,13 +101,21 @@ def find(case: Case) -> Iterator[Found]:
         )
 
 
-def _suspects(case: Case) -> dict[str, str]:
-    """What normalizes by the batch while the model is in eval mode, and why, by its path."""
+@dataclass(frozen=True)
+class _Suspect:
+    """What normalizes by the batch while the model is in eval mode: why, and what to do."""
+
+    reason: str
+    fix: str
+
+
+def _suspects(case: Case) -> dict[str, _Suspect]:
+    """By the path of the module, or of the one in whose forward it is called."""
     suspects = {
         path: (
-            "eval mode does not reach it"
+            _Suspect("eval mode does not reach it", _LET_EVAL_REACH_IT)
             if norm.module.training
-            else "it keeps no running statistics"
+            else _Suspect("it keeps no running statistics", _COLLECT)
         )
         for path, norm in case.batch_norms.items()
         if path in case.observation.eval_sights.of and norm.uses_batch_statistics
@@ -109,7 +123,9 @@ def _suspects(case: Case) -> dict[str, str]:
     for call in case.observation.functional_calls:
         if call.by_batch and not _is_of_one_row(call):
             what = f"a {call.module} that is not registered" if call.module else "F.batch_norm"
-            suspects.setdefault(call.caller, f"{what} at {call.line} uses the batch")
+            fix = _REGISTER if call.module else _GIVE_IT_THE_MODE
+            suspect = _Suspect(f"{what} at {call.line} uses the batch", fix)
+            suspects.setdefault(call.caller, suspect)
     return suspects
 
 
@@ -125,9 +141,10 @@ def _tolerance(case: Case) -> float:
 
 
 def _found(
-    severity: Severity, suspects: Mapping[str, str], told: str, evidence: dict[str, Evidence]
+    severity: Severity, suspects: Mapping[str, _Suspect], told: str, evidence: dict[str, Evidence]
 ) -> Found:
-    reasons = sorted(set(suspects.values()))
+    reasons = sorted({suspect.reason for suspect in suspects.values()})
+    fixes = dict.fromkeys(suspect.fix for suspect in suspects.values())
     blamed = (
         f" To blame: {listed([path or 'the model itself' for path in suspects])}: "
         f"{'; '.join(reasons[:2])}."
@@ -138,6 +155,6 @@ def _found(
         severity=severity,
         module=next(iter(suspects), ""),
         message=f"In eval mode an answer depends on the other rows of its batch: {told}.{blamed}",
-        fix=_FIX if suspects else _FIX_OTHER,
+        fix=" ".join(fixes) if suspects else _FIX_OTHER,
         evidence={"layers": len(suspects)} | evidence,
     )
