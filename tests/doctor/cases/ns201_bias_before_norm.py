@@ -41,6 +41,7 @@ class Untraceable(nn.Module):
 def bad_double_convolution() -> Diagnosis:
     diagnosis = check(double_convolution(bias=True))
     assert diagnosis.of("NS201")[0].evidence == {"layers": 2, "parameters": 8}
+    assert "two axes" not in diagnosis.of("NS201")[0].message, "of convolutions it is axis 1"
     return diagnosis
 
 
@@ -87,11 +88,32 @@ def good_one_channel_per_group() -> Diagnosis:
 
 def bad_with_data() -> Diagnosis:
     """In training mode when it was handed over, whatever the check does with it."""
-    return check(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)), [rows()])
+    diagnosis = check(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)), [rows()])
+    assert "two axes" not in diagnosis.of("NS201")[0].message, "the data showed it"
+    return diagnosis
 
 
 def good_with_data() -> Diagnosis:
     return check(nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)), [rows()])
+
+
+def bad_of_a_linear_layer_without_data() -> Diagnosis:
+    """Of `[N, L, C]` it would be another axis, and nobody knows: see `silent_positions`."""
+    diagnosis = check(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)))
+    assert "if what nn.Linear is given here has two axes" in diagnosis.of("NS201")[0].message
+    return diagnosis
+
+
+def good_of_a_linear_layer_without_data() -> Diagnosis:
+    return check(nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)))
+
+
+def silent_positional_norms_behind_a_linear_layer() -> Diagnosis:
+    """They take inputs with more axes than two alone."""
+    norms = nn.BatchNorm2d(6), nn.BatchNorm3d(6), nn.InstanceNorm1d(6)
+    found = [check(nn.Sequential(nn.Linear(4, 6), norm)) for norm in norms]
+    assert not any(diagnosis.of("NS201") for diagnosis in found)
+    return found[0]
 
 
 def silent_frozen() -> Diagnosis:

@@ -17,9 +17,12 @@ which is left over where somebody took the norm out.
 
     >>> from torch import nn
     >>> from normscope.doctor import check
-    >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    >>> model = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3))
     >>> check(model).of("NS201")[0].message
     "'0' has a bias of which the norm behind it subtracts all: 3 parameters that learn nothing."
+
+The channels of an `nn.Linear` are its last axis, those of a norm axis 1. Without data nobody knows
+whether that is one axis, and the finding says so.
 
 ## Fix
 
@@ -49,6 +52,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.fx import Node
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from normscope.anatomy import CallGraph
@@ -56,11 +60,16 @@ from normscope.doctor._case import Case
 from normscope.doctor._rules import Found
 from normscope.doctor._ways import ACTIVATIONS, LINEAR, called, joined, listed, takers
 
+_POSITIONAL = (nn.BatchNorm2d, nn.BatchNorm3d, _InstanceNorm)
+"""Norms whose axis 1 is never the last, in which the channels of an `nn.Linear` are."""
+_WHERE_TWO_AXES = ", if what nn.Linear is given here has two axes (a check with data knows)"
+
 
 def find(case: Case) -> Iterator[Found]:
     """Yield at most one finding for biases too many, and one for those that are missing."""
     useless: dict[str, int] = {}
     missing: list[str] = []
+    known = True
     for prefix, graph in case.parts.items():
         for path, linear, users in _maps(graph):
             bias: object = linear.bias
@@ -69,15 +78,16 @@ def find(case: Case) -> Iterator[Found]:
                     _subtracts(case, graph, prefix, user, linear) for user in users
                 ):
                     useless[joined(prefix, path)] = bias.numel()
+                    known = known and _is_known(case, graph, prefix, users, linear)
             elif case.norms and all(called(graph, user) in ACTIVATIONS for user in users):
                 missing.append(joined(prefix, path))
     if useless:
-        yield _too_many(useless)
+        yield _too_many(useless, "" if known else _WHERE_TWO_AXES)
     if missing:
         yield _too_few(missing)
 
 
-def _too_many(useless: dict[str, int]) -> Found:
+def _too_many(useless: dict[str, int], where: str) -> Found:
     count = sum(useless.values())
     has = "has a bias" if len(useless) == 1 else "have biases"
     behind = "the norm behind it subtracts" if len(useless) == 1 else "the norms behind subtract"
@@ -85,7 +95,8 @@ def _too_many(useless: dict[str, int]) -> Found:
         severity="info",
         module=next(iter(useless)),
         message=(
-            f"{listed(useless)} {has} of which {behind} all: {count} parameters that learn nothing."
+            f"{listed(useless)} {has} of which {behind} all{where}: {count} parameters that learn "
+            "nothing."
         ),
         fix=(
             "normscope.remove_bias_before_norm(model, example) takes them out; outputs in eval "
@@ -122,10 +133,10 @@ def _maps(graph: CallGraph) -> Iterator[tuple[str, nn.Module, list[Node]]]:
 def _subtracts(case: Case, graph: CallGraph, prefix: str, node: Node, linear: nn.Module) -> bool:
     """Whether a node is a norm that subtracts the mean of each of these channels."""
     norm = graph.modules.get(node)
-    path = "" if norm is None else joined(prefix, graph.paths[norm])
+    path = _path(graph, prefix, node)
     plain = isinstance(linear, nn.Linear)
     channels = linear.out_features if plain else linear.out_channels
-    if plain and _has_positions(case, path):
+    if plain and (isinstance(norm, _POSITIONAL) or _axes_seen(case, path) > 2):
         return False  # the channels of a linear map are last, those of the norm are axis 1
     if isinstance(norm, nn.GroupNorm):
         return norm.num_groups == norm.num_channels == channels
@@ -135,7 +146,21 @@ def _subtracts(case: Case, graph: CallGraph, prefix: str, node: Node, linear: nn
     return False
 
 
-def _has_positions(case: Case, path: str) -> bool:
-    """Whether data showed that a norm's input has more axes than two."""
+def _is_known(
+    case: Case, graph: CallGraph, prefix: str, users: list[Node], linear: nn.Module
+) -> bool:
+    """Whether its channels are the norms', and not only as many as these have."""
+    seen = all(_axes_seen(case, _path(graph, prefix, user)) for user in users)
+    return seen or not isinstance(linear, nn.Linear)
+
+
+def _path(graph: CallGraph, prefix: str, node: Node) -> str:
+    """Of the module that a node calls; empty if it calls none."""
+    module = graph.modules.get(node)
+    return "" if module is None else joined(prefix, graph.paths[module])
+
+
+def _axes_seen(case: Case, path: str) -> int:
+    """How many axes a norm's input had, at most; 0 without data."""
     sights = case.observation.eval_sights.of.get(path, []) if case.has_data else []
-    return any(len(sight.shape) > 2 for sight in sights)
+    return max((len(sight.shape) for sight in sights), default=0)
