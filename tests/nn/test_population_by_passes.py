@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from normscope.nn import (
     MLP,
     BatchNorm2d,
+    input_moments,
     set_population_statistics,
     set_population_statistics_by_passes,
 )
@@ -178,9 +179,95 @@ def test_a_network_without_batch_norm_is_left_as_it_was() -> None:
 
 
 def test_the_layers_own_pass_ends_where_it_has_been_seen() -> None:
-    """So that k layers cost k passes of half the length on average, not k whole ones."""
+    """So that k layers cost a pass and k of half the length on average, not k whole ones."""
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
     passes = []
     network[3].register_forward_pre_hook(lambda *_: passes.append(1))
     set_population_statistics_by_passes(network, torch.randn(40, 2).split(4))
-    assert len(passes) == 1, "the first look at what is called, on two rows"
+    assert len(passes) == 10, "the first look at what every batch calls"
+
+
+# --- batches that call different layers, or one several times ---
+
+
+class ByDomain(nn.Module):
+    """A norm for each domain, and one that all pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.BatchNorm1d(4)
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(4) for name in "abc"})
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, domain: str) -> Tensor:
+        return self.trunk(self.linear(self.norms[domain](x)).relu())
+
+
+@pytest.mark.parametrize("domains", ["aabb", "baab", "abba"])
+def test_a_layer_that_only_later_batches_call_is_set_before_those_behind_it(domains: str) -> None:
+    network = ByDomain()
+    batches = [(torch.randn(16, 4) + 9 * (domain == "b"), domain) for domain in domains]
+    done = set_population_statistics_by_passes(
+        network, batches, forward=lambda network, batch: network(*batch)
+    )
+    assert done[-1] is network.trunk
+    assert len(done) == 3
+    behind = []
+    for domain in "ab":
+        x = torch.cat([x for x, name in batches if name == domain]).double()
+        mean, variance = x.mean(dim=0), x.var(dim=0, correction=0)
+        found = held(network)[f"norms.{domain}"]
+        torch.testing.assert_close(found, torch.stack([mean, variance]), rtol=1e-5, atol=1e-5)
+        normalized = ((x - mean) / (variance + 1e-5).sqrt()).float()
+        behind.append(network.linear(normalized).relu().double())
+    rows = torch.cat(behind).detach()
+    expected = torch.stack([rows.mean(dim=0), rows.var(dim=0, correction=0)])
+    torch.testing.assert_close(held(network)["trunk"], expected, rtol=1e-4, atol=1e-5)
+    assert held(network)["norms.c"].tolist() == [[0] * 4, [1] * 4], "never called: left alone"
+
+
+class Recurrent(nn.Module):
+    """One norm in every step; of sums that hold what it made of the step before, if `deep`."""
+
+    def __init__(self, *, deep: bool) -> None:
+        super().__init__()
+        self.deep, self.norm = deep, nn.BatchNorm1d(4)
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = torch.zeros_like(x[:, 0])
+        for step in x.unbind(dim=1):
+            state = self.norm(step + self.linear(state).tanh() * self.deep)
+        return state
+
+
+@pytest.mark.parametrize("lengths", [(1, 4, 4), (4, 1, 4)])
+def test_all_steps_of_all_batches_count_whatever_the_first_batch_has(
+    lengths: tuple[int, ...],
+) -> None:
+    network = Recurrent(deep=False)
+    batches = [torch.randn(16, n, 4) + 5 * torch.arange(n)[:, None] for n in lengths]
+    set_population_statistics_by_passes(network, batches)
+    steps = torch.cat([batch.flatten(0, 1) for batch in batches]).double()
+    expected = torch.stack([steps.mean(dim=0), steps.var(dim=0, correction=0)])
+    torch.testing.assert_close(held(network)["norm"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_is_given_its_own_answers_gets_the_statistics_that_agree() -> None:
+    network, batches = Recurrent(deep=True), (3 + torch.randn(60, 5, 4)).split(20)
+    norm = network.norm
+    with torch.no_grad():
+        norm.running_mean += 1
+    assert _worst(network, batches) > 0.1, "the control: those of a pass with others in place"
+    set_population_statistics_by_passes(network, batches)
+    assert _worst(network, batches) < 1e-3
+
+
+def _worst(network: Recurrent, batches: tuple[Tensor, ...]) -> float:
+    """How far the means are from those of what the layer is given, in deviations."""
+    norm = network.norm
+    with input_moments([norm]) as seen, torch.no_grad():
+        for batch in batches:
+            network.eval()(batch)
+    deviation = (seen[0].population_variance + norm.eps).sqrt()
+    return float(((norm.running_mean.double() - seen[0].mean) / deviation).abs().max())

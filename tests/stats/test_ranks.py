@@ -1,52 +1,57 @@
-"""Moments over ranks: two processes, and what happens when one of them fails."""
+"""What ranks do together: two processes, and what happens when one of them fails."""
 
 from pathlib import Path
 
 import pytest
-import torch
 
 from normscope._errors import NormscopeError
-from normscope.stats import Moments, over_all_ranks
+from normscope.stats import gathered, together
 from tests.ranks import needs_gloo, on_two_ranks
 
-ROWS = torch.arange(10.0)[:, None].square()
 
-
-def merged(rank: int, failing: bool) -> object:
-    mine = ROWS[:3] if rank == 0 else ROWS[3:]
-
-    def compute() -> Moments:
-        if failing and rank == 1:
-            msg = "no such row"
-            raise LookupError(msg)
-        return Moments.of(mine, [0])
-
+def sums(rank: int, failing: tuple[int, int] | None) -> object:
+    """Three rounds; one rank may fail before one of them, and all go on together afterwards."""
+    found = []
     try:
-        moments = over_all_ranks(compute)
+        with together():
+            for number in range(3):
+                _fail_if(failing == (rank, number))
+                with together():  # a block inside is part of it
+                    found.append(gathered(10 * number + rank))
     except (NormscopeError, LookupError) as problem:
-        return f"{type(problem).__name__}: {problem}"
-    return moments.count, float(moments.mean), float(moments.population_variance)
+        found.append(f"{type(problem).__name__}: {problem}")
+    with together():
+        found.append(gathered("after"))
+    return found
+
+
+def _fail_if(wanted: bool) -> None:
+    if wanted:
+        msg = "no such row"
+        raise LookupError(msg)
 
 
 @needs_gloo
-def test_both_ranks_get_the_moments_of_all_rows(tmp_path: Path) -> None:
-    first, second = on_two_ranks(tmp_path, merged, False)
-    assert first == second
-    count, mean, variance = first
-    assert count == 10
-    assert mean == pytest.approx(float(ROWS.mean()))
-    assert variance == pytest.approx(float(ROWS.var(correction=0)))
-    assert mean != pytest.approx(float(ROWS[:3].mean() + ROWS[3:].mean()) / 2), "the control"
+def test_every_rank_gets_what_all_hold(tmp_path: Path) -> None:
+    first, second = on_two_ranks(tmp_path, sums, None)
+    assert first == second == [[0, 1], [10, 11], [20, 21], ["after", "after"]]
 
 
 @needs_gloo
-def test_where_one_rank_fails_none_waits(tmp_path: Path) -> None:
-    first, second = on_two_ranks(tmp_path, merged, True)
-    assert second == "LookupError: no such row"
-    assert first.startswith("NormscopeError: Rank 1 failed")
-    assert first.endswith("LookupError: no such row")
+@pytest.mark.parametrize("number", [0, 2])
+def test_where_one_rank_fails_none_waits_and_the_next_call_is_sound(
+    tmp_path: Path, number: int
+) -> None:
+    first, second = on_two_ranks(tmp_path, sums, (1, number))
+    assert len(first) == len(second) == number + 2
+    assert second[-2] == "LookupError: no such row"
+    assert first[-2].startswith("OtherRankError: Rank 1 failed")
+    assert first[-2].endswith("LookupError: no such row")
+    assert first[-1] == second[-1] == ["after", "after"]
 
 
-def test_without_ranks_it_is_what_was_computed() -> None:
-    moments = Moments.of(ROWS, [0])
-    assert over_all_ranks(lambda: moments) is moments
+def test_alone_it_is_what_was_given_and_what_was_raised() -> None:
+    with together():
+        assert gathered(1) == [1]
+    with pytest.raises(LookupError), together():
+        raise LookupError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from normscope._errors import OwnModelError
+from normscope._errors import NormscopeError, OwnModelError
 from normscope.anatomy import unwrapped
 from normscope.surgery import recalibrate
 from tests.ranks import needs_gloo, on_two_ranks
@@ -119,10 +119,93 @@ def test_ddp_with_batches_of_unequal_number(tmp_path: Path) -> None:
             )
 
 
+def by_domain(rank: int) -> object:
+    """A norm for each domain; the ranks begin with different ones, and one has the last alone."""
+    model, x = ByDomain(), rows(50)
+    names = "abc" if rank == 0 else "ba"
+    batches = [{"x": 100 * "abc".index(name) + x, "domain": name} for name in names]
+    receipt = recalibrate(model, batches)
+    found = {name: float(norm.running_mean[0]) for name, norm in model.norms.items()}
+    counts = {int(norm.num_batches_tracked) for norm in model.norms.values()}
+    return found, counts, receipt.left, receipt.after["shift of a mean, in deviations"]
+
+
+class ByDomain(nn.Module):
+    """A norm for each domain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(3) for name in "abc"})
+
+    def forward(self, x: torch.Tensor, domain: str) -> torch.Tensor:
+        return self.norms[domain](x)
+
+
+@needs_gloo
+def test_ranks_whose_batches_call_different_layers(tmp_path: Path) -> None:
+    first, second = on_two_ranks(tmp_path, by_domain)
+    assert first == second
+    means, counts, left, shift = first
+    mean = float(rows(50)[:, 0].mean())
+    assert means == pytest.approx({"a": mean, "b": mean + 100, "c": mean + 200}, rel=1e-5)
+    assert counts == {5}, "the batches of all ranks"
+    assert not left
+    assert shift < 1e-4
+
+
+def failing(rank: int, where: str) -> object:
+    """Rank 1 fails, at one place or another; what each rank says, and whether its model stayed."""
+    model = two()
+    before, calls = held(model), 0
+
+    def forward(model: nn.Module, batch: torch.Tensor) -> object:
+        nonlocal calls
+        calls += 1
+        if rank == 1 and where == f"call {calls}":
+            msg = "too large"
+            raise ValueError(msg)
+        return model(batch)
+
+    batches = [] if rank == 1 and where == "no batches" else rows(40).split(20)
+    try:
+        recalibrate(model, batches, forward=forward)
+        said = "done"
+    except NormscopeError as problem:
+        said = f"{type(problem).__name__}: {problem}"
+    stayed = all(torch.equal(before[name], found) for name, found in held(model).items())
+    return said, stayed, calls
+
+
+@needs_gloo
+@pytest.mark.parametrize("where", ["no batches", "call 1", "call 3", "call 7", "call 9"])
+def test_wherever_one_rank_fails_no_other_waits_and_none_is_changed(
+    tmp_path: Path, where: str
+) -> None:
+    (first, kept, _), (second, also_kept, _) = on_two_ranks(tmp_path, failing, where)
+    assert kept
+    assert also_kept
+    assert first.startswith("OtherRankError: Rank 1 failed")
+    assert ("no batches" if where == "no batches" else "ValueError: too large") in second
+
+
+@needs_gloo
+def test_the_control_where_none_fails(tmp_path: Path) -> None:
+    (first, kept, calls), (second, _, _) = on_two_ranks(tmp_path, failing, "nowhere")
+    assert (first, second, kept) == ("done", "done", False)
+    assert calls > 9
+
+
 # --- a guest ---
 
 
-STEPS = ["_Statistics.of", "_Statistics.write", "_Statistics.told_from", "_figures", "Receipt"]
+STEPS = [
+    "_Statistics.of",
+    "_Statistics.write",
+    "_Statistics.told_from",
+    "_figures",
+    "Receipt",
+    "gathered",
+]
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])

@@ -17,6 +17,8 @@ from normscope.nn._mlp import ScaledLinear as ScaledLinear
 from normscope.nn._mlp import plain_linear as plain_linear
 from normscope.nn._population import has_running_statistics as has_running_statistics
 from normscope.nn._population import set_population_statistics as set_population_statistics
+from normscope.nn._population_by_passes import input_moments as input_moments
+from normscope.nn._population_by_passes import merged_over_ranks as merged_over_ranks
 from normscope.nn._population_by_passes import (
     set_population_statistics_by_passes as set_population_statistics_by_passes,
 )

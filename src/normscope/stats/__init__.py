@@ -9,4 +9,5 @@ from normscope.stats._moments import Moments as Moments
 from normscope.stats._moments import merge as merge
 from normscope.stats._moments import merge_all as merge_all
 from normscope.stats._moments import moments as moments
-from normscope.stats._ranks import over_all_ranks as over_all_ranks
+from normscope.stats._ranks import gathered as gathered
+from normscope.stats._ranks import together as together

@@ -1,47 +1,103 @@
-"""Moments of rows that are spread over the processes of `torch.distributed`."""
+"""Work that the processes of `torch.distributed` do together, and that none of them waits for."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
 import torch.distributed as dist
 
 from normscope._errors import NormscopeError
-from normscope.stats._moments import Moments, merge_all
+
+Held = TypeVar("Held")
 
 
-def over_all_ranks(compute: Callable[[], Moments]) -> Moments:
-    """What `compute` gives on this rank, merged with what it gives on all others.
+class OtherRankError(NormscopeError):
+    """Another rank failed, or does not answer."""
 
-    Where `torch.distributed` is not initialized, or has one rank, that is `compute()` alone. All
-    ranks have to call this, and get the same moments to the last bit. They may hold different
-    numbers of rows, but not none.
+
+_inside = ContextVar("_inside", default=False)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a rank that failed hands on in the place of what it holds."""
+
+    told: str
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """All ranks do what is in the block, or none waits for one that failed.
+
+    Whatever the block raises on one rank, the others raise at their next `gathered`, of which
+    there has to be one at the end of the block; on all ranks the block calls it equally often.
+    Where `torch.distributed` is not initialized, or has one rank, it does nothing; nor does a block
+    inside another one.
 
     Raises:
-        NormscopeError: if another rank failed; no rank waits for one that did.
+        OtherRankError: on the other ranks, if one failed, or does not answer.
+        Exception: on that rank, what it raised.
 
     Example:
-        >>> over_all_ranks(lambda: Moments.of(torch.tensor([1.0, 3.0]), [0])).mean
-        tensor(2.)
+        >>> with together():
+        ...     sums = gathered(1 + 1)
+        >>> sums
+        [2]
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return compute()
+    if _inside.get() or not _are_several():
+        yield
+        return
+    outermost = _inside.set(True)
     try:
-        mine = compute()
+        yield
+    except OtherRankError:
+        raise  # they know
     except Exception as problem:
-        _gathered(f"{type(problem).__name__}: {problem}")
+        _exchanged(_Failure(f"{type(problem).__name__}: {problem}"))
         raise
-    everywhere = _gathered((mine.count, mine.mean.cpu(), mine.m2.cpu()))
+    finally:
+        _inside.reset(outermost)
+
+
+def gathered(mine: Held) -> list[Held]:
+    """What every rank holds, in their order, inside `together`; alone, what this one does.
+
+    Args:
+        mine: can be pickled; tensors are on the CPU.
+
+    Raises:
+        OtherRankError: if another rank failed, or does not answer.
+
+    Example:
+        >>> gathered("mine")
+        ['mine']
+    """
+    if not _are_several():
+        return [mine]
+    everywhere = _exchanged(mine)
     for rank, theirs in enumerate(everywhere):
-        if isinstance(theirs, str):
-            msg = f"Rank {rank} failed, so the moments of all rows are not known: {theirs}"
-            raise NormscopeError(msg)
-    whole = merge_all(Moments(*theirs) for theirs in everywhere)
-    where = mine.mean.device
-    return Moments(whole.count, whole.mean.to(where), whole.m2.to(where))
+        if isinstance(theirs, _Failure):
+            msg = f"Rank {rank} failed, so this one has stopped, too: {theirs.told}"
+            raise OtherRankError(msg)
+    return everywhere  # type: ignore[return-value]
 
 
-def _gathered(mine: object) -> list[tuple[int, torch.Tensor, torch.Tensor] | str]:
+def _are_several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _exchanged(mine: object) -> list[object]:
     """What every rank has to say, in their order."""
     everywhere: list[object] = [None] * dist.get_world_size()
-    dist.all_gather_object(everywhere, mine)
-    return everywhere  # type: ignore[return-value]
+    try:
+        dist.all_gather_object(everywhere, mine)
+    except RuntimeError as problem:
+        told = str(problem).splitlines()[0]
+        msg = (
+            f"The other ranks do not answer ({told}). All of them have to call this together, and "
+            "a rank that was interrupted, or has ended, cannot."
+        )
+        raise OtherRankError(msg) from problem
+    return everywhere

@@ -1,6 +1,6 @@
 """`recalibrate`: running statistics that are those of the data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,13 @@ from normscope.anatomy import (
     preserved,
     unwrapped,
 )
-from normscope.nn import set_population_statistics_by_passes
+from normscope.nn import input_moments, merged_over_ranks, set_population_statistics_by_passes
 from normscope.records import Change, Left, Receipt
-from normscope.stats import BatchSpread, Moments
+from normscope.stats import BatchSpread, Moments, gathered, together
 from normscope.surgery._refusals import refuse_no_loader, refuse_no_model
 
+_MISFIT = 0.01
+"""Statistics that are further off than this afterwards, in deviations, are told of."""
 _NONE = (
     "It has none among its registered modules; those in plain lists and dictionaries are not seen "
     "(use torch.nn.ModuleList)"
@@ -45,15 +47,19 @@ def recalibrate(
     used. (`torch.optim.swa_utils.update_bn` averages the batches' variances with equal weights, in
     training mode.) That takes a pass for each layer, which ends there.
 
+    Batches may call different layers (one norm per domain), and a layer several times: it gets the
+    moments of all its calls. Where what it is given depends on its own statistics, they are set
+    again until they agree, up to twenty times.
+
     Where `torch.distributed` is initialized, the moments are merged over all ranks; all of them
-    have to call.
+    have to call, and if one fails, all raise.
 
     Left alone are layers that are frozen: by `freeze`, those whose parameters ask for no gradient,
     and those in eval mode inside a model in training mode; so are layers that track nothing or are
     not called.
 
     All or nothing: an exception on the way leaves the model as it was, and so does the call but for
-    the statistics and ``num_batches_tracked``, which becomes the number of batches.
+    the statistics and ``num_batches_tracked``, which becomes the number of batches, of all ranks.
 
     Args:
         model: any; also wrapped (DDP, DataParallel) or compiled, which then runs uncompiled.
@@ -63,8 +69,9 @@ def recalibrate(
             first part, or the entries of a mapping that the model has parameters for.
 
     Returns:
-        What was changed per layer, what was left and why; before and after: how far the statistics
-        were off, and the accuracy where batches are pairs of inputs and class labels.
+        What was changed per layer, what was left and why; how far the statistics were from the
+        exact ones before, and how far they are from those of a last pass after; and how good the
+        answers were and are, where batches say what is right.
 
     Raises:
         InputError: if nothing can be recalibrated, the loader is empty or one batch, or a batch
@@ -79,47 +86,115 @@ def recalibrate(
         >>> receipt.changed[0].module, model(rows).mean(dim=0).abs().max() < 1e-4
         ('1', tensor(True))
     """
-    refuse_no_model("recalibrate", model)
-    refuse_no_loader("recalibrate", loader)
-    batches, use = batches_of(loader), _telling(forward or call)
-    wanted, left = _wanted(model)
-    watch = _Watch(wanted)
-    with preserved(model), plainly(model), torch.no_grad():
-        model.eval()
-        before = _accuracy(model, batches, use)
-        set_population_statistics_by_passes(
-            model, batches, forward=use, norms=wanted.values(), look=watch
-        )
-        called = {path: norm for path, norm in wanted.items() if path in watch.seen}
-        exact = {path: _Statistics.of(norm) for path, norm in called.items()}
-        _refuse_what_does_not_fit(exact)
+    with together():
+        refuse_no_model("recalibrate", model)
+        refuse_no_loader("recalibrate", loader)
+        wanted, left = _wanted(model)
+        with preserved(model), plainly(model), torch.no_grad():
+            found = _measured(model.eval(), loader, forward or call, wanted)
+        left |= {path: "it was not called" for path in wanted if path not in found.exact}
+        if not found.exact:
+            raise InputError(_nothing(model, left))
+        with all_or_nothing(model), torch.no_grad():
+            old = {path: _Statistics.of(wanted[path]) for path in found.exact}
+            for path, exact in found.exact.items():
+                exact.write(wanted[path], found.batches)
+            receipt = Receipt(
+                operation="recalibrate",
+                changed=tuple(
+                    Change(module=path, change=old[path].told_from(exact))
+                    for path, exact in found.exact.items()
+                ),
+                left=tuple(Left(module=path, reason=why) for path, why in left.items()),
+                notes=found.notes,
+                before=_figures(old, found.exact) | found.before,
+                after=_figures(found.exact, found.given) | found.after,
+            )
+            gathered("done")  # or no rank keeps what was written
+    return receipt
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the passes over the data found.
+
+    Attributes:
+        exact: what layers are to normalize by, by path, as their buffers hold it.
+        given: the statistics of what they are given when all of them do.
+        before: how good the answers were, by the name of the measure.
+        after: how good they are now.
+        batches: how many there are, on all ranks.
+        notes: what is to be said of the data.
+    """
+
+    exact: "dict[str, _Statistics]"
+    given: "dict[str, _Statistics]"
+    before: dict[str, float]
+    after: dict[str, float]
+    batches: int
+    notes: tuple[str, ...]
+
+
+def _measured(
+    model: nn.Module, loader: Iterable[Any], forward: Forward, wanted: dict[str, _BatchNorm]
+) -> _Measured:
+    """Set the statistics of the wanted layers, in eval mode; measure before and after.
+
+    Raises:
+        InputError: as `recalibrate` does.
+    """
+    batches = _Batches(batches_of(loader))
+    use, watch = _telling(forward, batches), _Watch(wanted, batches)
+    before = _accuracy(model, batches, use)
+    count = sum(gathered(batches.number))
+    norms = set_population_statistics_by_passes(
+        model, batches, forward=use, norms=wanted.values(), look=watch
+    )
+    paths = {norm: path for path, norm in wanted.items()}
+    exact = {paths[norm]: _Statistics.of(norm) for norm in norms}
+    _refuse_what_does_not_fit(exact)
+    with input_moments(norms) as seen:
         after = _accuracy(model, batches, use)
-        count = sum(1 for _ in batches)
-    left |= {path: "it was not called" for path in wanted if path not in called}
-    if not called:
-        raise InputError(_nothing(model, left))
-    with all_or_nothing(model), torch.no_grad():
-        old = {path: _Statistics.of(norm) for path, norm in called.items()}
-        for path, norm in called.items():
-            exact[path].write(norm, count)
-        return Receipt(
-            operation="recalibrate",
-            changed=tuple(
-                Change(module=path, change=old[path].told_from(exact[path])) for path in called
-            ),
-            left=tuple(Left(module=path, reason=why) for path, why in left.items()),
-            notes=watch.notes(),
-            before=_figures(old, exact) | before,
-            after=_figures(exact, exact) | after,
+    given = {
+        paths[norms[place]]: exact[paths[norms[place]]].like(moments)
+        for place, moments in merged_over_ranks(seen).items()
+    }
+    return _Measured(exact, given, before, after, count, watch.notes() + _misfits(exact, given))
+
+
+def _misfits(exact: "dict[str, _Statistics]", given: "dict[str, _Statistics]") -> tuple[str, ...]:
+    """What is to be said of layers that no statistics fit."""
+    return tuple(
+        f"{path or 'the model'}: even so, {exact[path].told_from(there, tense='are')}. "
+        + (
+            f"{exact[path].mean.dtype} holds no better ones: keep batch norms in float32."
+            if exact[path].mean.dtype in (torch.float16, torch.bfloat16)
+            else "What it is given depends on its own statistics, and they do not come to rest."
         )
+        for path, there in given.items()
+        if exact[path].shift(there) > _MISFIT or exact[path].factor(there) > 1 + _MISFIT
+    )
 
 
-def _telling(forward: Forward) -> Forward:
+class _Batches:
+    """A loader's batches, and the number of the one that is being looked at, from 1."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches = batches
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, batch in enumerate(self._batches, start=1):
+            self.number = number
+            yield batch
+
+
+def _telling(forward: Forward, batches: _Batches) -> Forward:
     """The same call, in which what somebody's model raises becomes a sentence."""
 
     def use(model: nn.Module, batch: Any) -> Any:
         advice = "If it is called otherwise, pass forward=lambda model, batch: ..."
-        with own_errors(model, "on a batch", advice, forward):
+        with own_errors(model, f"on batch {batches.number}", advice, forward):
             return forward(model, batch)
 
     return use
@@ -162,11 +237,18 @@ class _Statistics:
         """What the layer divides by."""
         return (in_float64(self.variance) + self.eps).sqrt()
 
-    def told_from(self, exact: "_Statistics") -> str:
-        """How far these were off, in words."""
+    def like(self, moments: Moments) -> "_Statistics":
+        """Those of other numbers, for the same layer."""
+        device = self.mean.device
+        return _Statistics(
+            moments.mean.to(device), moments.population_variance.to(device), self.eps
+        )
+
+    def told_from(self, exact: "_Statistics", *, tense: str = "were") -> str:
+        """How far these are off, in words."""
         return (
-            f"its means were off by up to {self.shift(exact):.2g} deviations, its deviations by a "
-            f"factor of up to {self.factor(exact):.3g}"
+            f"its means {tense} off by up to {self.shift(exact):.2g} deviations, its deviations by "
+            f"a factor of up to {self.factor(exact):.3g}"
         )
 
 
@@ -213,15 +295,15 @@ class _Watch:
 
     Args:
         wanted: the batch norms by their paths.
-
-    Attributes:
-        seen: how many inputs each has been given, by path, in the order of the first.
+        batches: that they are given.
     """
 
-    def __init__(self, wanted: dict[str, _BatchNorm]) -> None:
+    def __init__(self, wanted: dict[str, _BatchNorm], batches: _Batches) -> None:
         self._paths = {norm: path for path, norm in wanted.items()}
-        self._rows: list[Moments] = []
-        self.seen: dict[str, int] = {}
+        self._batches = batches
+        self._first: _BatchNorm | None = None
+        self._means: dict[int, Moments] = {}
+        self._sizes: dict[int, Moments] = {}
 
     def __call__(self, norm: _BatchNorm, x: Tensor) -> None:
         """Look at one input.
@@ -229,51 +311,65 @@ class _Watch:
         Raises:
             InputError: if there is a number in it that is not finite.
         """
-        path = self._paths[norm]
-        self.seen[path] = number = self.seen.get(path, 0) + 1
+        batch = self._batches.number
         if not bool(x.isfinite().all()):
             msg = (
-                f"{path or type(norm).__name__}: at its call {number} this batch norm is given "
-                "numbers that are not finite. Look at that batch, at the weights, and at the "
+                f"{self._paths[norm] or type(norm).__name__}: in batch {batch} this batch norm is "
+                "given numbers that are not finite. Look at that batch, at the weights, and at the "
                 "statistics of frozen layers before it; nothing was changed."
             )
             raise InputError(msg)
-        if len(self.seen) == 1:
-            wide = in_float64(x)
-            means = wide.flatten(2).mean(dim=2) if x.ndim > 2 else wide
-            self._rows.append(Moments.of(means, [0]))
+        self._first = self._first or norm
+        if norm is self._first and batch not in self._means:
+            wide = in_float64(x).flatten(2) if x.ndim > 2 else in_float64(x)[..., None]
+            center = wide.mean(dim=(0, 2), keepdim=True)
+            self._means[batch] = Moments.of(wide.mean(dim=2), [0])
+            self._sizes[batch] = Moments.of((wide - center).square().mean(dim=2).sqrt(), [0])
 
     def notes(self) -> tuple[str, ...]:
-        """Whether the first layer's batches differ by more than the luck of the draw."""
-        if len(self._rows) < 2 or sum(m.count for m in self._rows) <= len(self._rows):
-            return ()
-        spread = BatchSpread.of(self._rows)
-        if not spread.is_wandering:
-            return ()
-        path = next(iter(self.seen))
-        note = (
-            f"The batches are not alike: their means at {path or 'the first layer'} wander by "
-            f"{spread.typical_wander:.2g} deviations (F = {spread.typical_f:.3g}, median over "
+        """Whether the first layer's batches differ by more than the luck of the draw.
+
+        In their means; or else in their deviations, by how far rows are from the mean of their
+        batch (Levene 1960).
+        """
+        for what, by_batch in (("means", self._means), ("deviations", self._sizes)):
+            batches = list(by_batch.values())
+            if len(batches) < 2 or sum(m.count for m in batches) <= len(batches):
+                return ()
+            spread = BatchSpread.of(batches)
+            if spread.is_wandering:
+                return (self._note(what, spread),)
+        return ()
+
+    def _note(self, what: str, spread: BatchSpread) -> str:
+        path = self._paths[self._first] if self._first is not None else ""
+        units = "deviations" if what == "means" else "deviations of a row's distance"
+        return (
+            f"The batches are not alike: their {what} at {path or 'the first layer'} wander by "
+            f"{spread.typical_wander:.2g} {units} (F = {spread.typical_f:.3g}, median over "
             "channels). If training sees such batches, each normalized by itself, no running "
             "statistics can describe that: these are exact, and cure the symptom only. Shuffle the "
             "training data."
         )
-        return (note,)
 
 
 def _accuracy(model: nn.Module, batches: Iterable[Any], use: Forward) -> dict[str, float]:
-    """Percent right, where batches are pairs of inputs and class labels; else nothing."""
+    """Percent right, where batches are pairs of inputs and class labels; else nothing.
+
+    Every batch passes through the whole model, whatever comes of it.
+    """
     right = rows = 0
+    judged = True
     for batch in batches:
-        labels = _labels(batch)
-        if labels is None:
-            return {}
-        logits = use(model, batch)
-        if not isinstance(logits, Tensor) or logits.shape[:-1] != labels.shape:
-            return {}
+        logits, labels = use(model, batch), _labels(batch)
+        if labels is None or not isinstance(logits, Tensor) or logits.shape[:-1] != labels.shape:
+            judged = False
+            continue
         right += int((logits.argmax(dim=-1) == labels.to(logits.device)).sum())
         rows += len(labels)
-    return {"accuracy, percent": 100 * right / rows} if rows else {}
+    everywhere = gathered((right, rows) if judged else (0, 0))
+    right, rows = (sum(each) for each in zip(*everywhere, strict=True))
+    return {"accuracy, percent": 100 * right / rows} if rows and judged else {}
 
 
 def _labels(batch: Any) -> Tensor | None:
@@ -287,6 +383,6 @@ def _labels(batch: Any) -> Tensor | None:
 def _figures(found: dict[str, _Statistics], exact: dict[str, _Statistics]) -> dict[str, float]:
     """How far statistics are off, at worst over layers and channels."""
     return {
-        "shift of a mean, in deviations": max(found[p].shift(exact[p]) for p in found),
-        "factor of a deviation": max(found[p].factor(exact[p]) for p in found),
+        "shift of a mean, in deviations": max(found[path].shift(exact[path]) for path in exact),
+        "factor of a deviation": max(found[path].factor(exact[path]) for path in exact),
     }
