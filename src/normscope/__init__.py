@@ -19,6 +19,7 @@ from normscope._errors import InputError as InputError
 from normscope._errors import IntegerTensorError as IntegerTensorError
 from normscope._errors import NormscopeError as NormscopeError
 from normscope._errors import OwnModelError as OwnModelError
+from normscope._errors import RankError as RankError
 from normscope._errors import RecipeError as RecipeError
 from normscope._errors import RunFolderError as RunFolderError
 from normscope._errors import StorageError as StorageError
@@ -115,6 +116,7 @@ __all__ = [
     "IntegerTensorError",
     "NormscopeError",
     "OwnModelError",
+    "RankError",
     "Receipt",
     "Recipe",
     "RecipeError",

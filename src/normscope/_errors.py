@@ -40,6 +40,10 @@ class StorageError(NormscopeError):
     """The disk refused: it is full, read-only, or gone. What had been saved before is intact."""
 
 
+class RankError(NormscopeError):
+    """Another process of `torch.distributed` failed, or does not answer; so this one stopped."""
+
+
 class DivergenceError(NormscopeError):
     """Training produced a number that is not finite. The last good checkpoint is kept."""
 

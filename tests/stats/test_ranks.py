@@ -45,7 +45,7 @@ def test_where_one_rank_fails_none_waits_and_the_next_call_is_sound(
     first, second = on_two_ranks(tmp_path, sums, (1, number))
     assert len(first) == len(second) == number + 2
     assert second[-2] == "LookupError: no such row"
-    assert first[-2].startswith("OtherRankError: Rank 1 failed")
+    assert first[-2].startswith("RankError: Rank 1 failed")
     assert first[-2].endswith("LookupError: no such row")
     assert first[-1] == second[-1] == ["after", "after"]
 

@@ -184,7 +184,7 @@ def test_wherever_one_rank_fails_no_other_waits_and_none_is_changed(
     (first, kept, _), (second, also_kept, _) = on_two_ranks(tmp_path, failing, where)
     assert kept
     assert also_kept
-    assert first.startswith("OtherRankError: Rank 1 failed")
+    assert first.startswith("RankError: Rank 1 failed")
     assert ("no batches" if where == "no batches" else "ValueError: too large") in second
 
 

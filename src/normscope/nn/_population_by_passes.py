@@ -62,7 +62,7 @@ def set_population_statistics_by_passes(
         The batch norms that were set, in the order in which they are called.
 
     Raises:
-        NormscopeError: if another rank failed.
+        RankError: if another rank failed.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
@@ -120,7 +120,7 @@ def merged_over_ranks(mine: Mapping[int, Moments]) -> dict[int, Moments]:
     To the last bit the same on all ranks. They may have seen different layers.
 
     Raises:
-        NormscopeError: if another rank failed.
+        RankError: if another rank failed.
 
     Example:
         >>> merged_over_ranks({3: Moments.of(torch.tensor([1.0, 3.0]), [0])})[3].mean

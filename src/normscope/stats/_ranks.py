@@ -8,13 +8,9 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from normscope._errors import NormscopeError
+from normscope._errors import RankError
 
 Held = TypeVar("Held")
-
-
-class OtherRankError(NormscopeError):
-    """Another rank failed, or does not answer."""
 
 
 _inside = ContextVar("_inside", default=False)
@@ -37,7 +33,7 @@ def together() -> Iterator[None]:
     inside another one.
 
     Raises:
-        OtherRankError: on the other ranks, if one failed, or does not answer.
+        RankError: on the other ranks, if one failed, or does not answer.
         Exception: on that rank, what it raised.
 
     Example:
@@ -52,7 +48,7 @@ def together() -> Iterator[None]:
     outermost = _inside.set(True)
     try:
         yield
-    except OtherRankError:
+    except RankError:
         raise  # they know
     except Exception as problem:
         _exchanged(_Failure(f"{type(problem).__name__}: {problem}"))
@@ -68,7 +64,7 @@ def gathered(mine: Held) -> list[Held]:
         mine: can be pickled; tensors are on the CPU.
 
     Raises:
-        OtherRankError: if another rank failed, or does not answer.
+        RankError: if another rank failed, or does not answer.
 
     Example:
         >>> gathered("mine")
@@ -80,7 +76,7 @@ def gathered(mine: Held) -> list[Held]:
     for rank, theirs in enumerate(everywhere):
         if isinstance(theirs, _Failure):
             msg = f"Rank {rank} failed, so this one has stopped, too: {theirs.told}"
-            raise OtherRankError(msg)
+            raise RankError(msg)
     return everywhere  # type: ignore[return-value]
 
 
@@ -99,5 +95,5 @@ def _exchanged(mine: object) -> list[object]:
             f"The other ranks do not answer ({told}). All of them have to call this together, and "
             "a rank that was interrupted, or has ended, cannot."
         )
-        raise OtherRankError(msg) from problem
+        raise RankError(msg) from problem
     return everywhere

@@ -76,7 +76,7 @@ def recalibrate(
     Raises:
         InputError: if nothing can be recalibrated, the loader is empty or one batch, or a batch
             norm is given numbers that are not finite.
-        NormscopeError: if another rank failed.
+        RankError: if another rank failed.
         OwnModelError: if the model raises on a batch.
 
     Example:
