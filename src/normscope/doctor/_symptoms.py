@@ -15,6 +15,8 @@ _MOST = 5
 _NEAR_THE_BEST = 0.35
 """Rules whose score is below this share of the best one's are not named."""
 _WORDS = re.compile(r"[a-z0-9_]+")
+_PERCENT = re.compile(r"\d[\d.,]*\s*%")
+"""Which share it is says nothing; that one is told does."""
 _IDLE = frozenset(
     [
         "a",
@@ -29,10 +31,15 @@ _IDLE = frozenset(
         "by",
         "do",
         "does",
+        "down",
         "for",
         "from",
         "get",
         "gets",
+        "give",
+        "gives",
+        "go",
+        "goes",
         "got",
         "had",
         "has",
@@ -63,6 +70,7 @@ _IDLE = frozenset(
         "they",
         "this",
         "to",
+        "up",
         "was",
         "we",
         "were",
@@ -84,6 +92,11 @@ _SAME = {
     "trained": "train", "acc": "accuracy", "bn": "batchnorm", "nans": "nan", "inf": "infinite",
     "infinity": "infinite", "crashes": "raise", "crash": "raise", "fails": "raise",
     "worse": "bad", "poor": "bad", "wrong": "bad", "terrible": "bad", "drops": "bad",
+    "terribly": "bad", "hurts": "bad", "works": "good", "testing": "test", "tested": "test",
+    "answer": "prediction", "answers": "prediction", "predicts": "prediction",
+    "output": "prediction", "outputs": "prediction", "oscillates": "jump", "oscillating": "jump",
+    "fluctuates": "jump", "fluctuating": "jump", "updates": "change", "updating": "change",
+    "sample": "row", "samples": "row", "examples": "row", "gpus": "gpu", "multiple": "several", "different": "differ",
 }  # fmt: skip
 
 
@@ -94,7 +107,8 @@ def words_of(text: str) -> list[str]:
         >>> words_of("Evaluation is NaN while the losses were falling")
         ['eval', 'nan', 'loss', 'fall']
     """
-    found = _WORDS.findall(text.lower().replace("batch norm", "batchnorm"))
+    told = _PERCENT.sub(" percent ", text.lower()).replace("batch norm", "batchnorm")
+    found = _WORDS.findall(told)
     return [_stem(_SAME.get(word, word)) for word in found if word not in _IDLE]
 
 
@@ -103,8 +117,8 @@ def _stem(word: str) -> str:
     for ending, rest in (("sses", "ss"), ("ies", "y"), ("ing", ""), ("ed", ""), ("s", "")):
         stem = word.removesuffix(ending) + rest
         if word.endswith(ending) and len(stem) > 2 and not word.endswith("ss"):
-            return stem
-    return word
+            return stem.removesuffix("e")
+    return word.removesuffix("e")
 
 
 @dataclass(frozen=True)

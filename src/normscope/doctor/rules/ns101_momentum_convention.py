@@ -38,6 +38,7 @@ not used. Leftover initial values are a note, and a warning where data show that
 ## Symptoms
 
 - validation accuracy jumps from epoch to epoch
+- validation loss oscillates
 - running statistics equal the last batch
 - ported from TensorFlow or Keras and evaluation is unstable
 - running_mean and running_var never change in training

@@ -34,6 +34,7 @@ Without gamma and beta (`affine=False`), as SimSiam has it, the rule is silent.
 
 - regression cannot fit the targets
 - loss has an odd scale and stays there
+- loss is stuck and does not decrease
 - logits never get confident
 
 ## References

@@ -44,6 +44,7 @@ that is handed over in eval mode without its optimizer gets an info.
 - error at the last batch of an epoch
 - training fails on several GPUs only
 - batch size 1 or 2, gradient accumulation is worse than a large batch
+- a small batch size hurts accuracy
 - accuracy in eval mode is worse with small batches
 
 ## References

@@ -34,7 +34,8 @@ blame, as with attention over the batch, it is an info.
 
 ## Symptoms
 
-- results in eval mode depend on the batch size
+- results in eval mode depend on the batch size or on the other rows
+- the same image gets another answer with other images in its batch
 - predictions for a single image are nonsense
 - a single row by itself raises although the model is in eval mode
 - model.eval() does not work

@@ -40,6 +40,7 @@ discriminator while only the generator trains is frozen for a moment: look at th
 ## Symptoms
 
 - frozen backbone changes during training
+- frozen layers still change
 - requires_grad=False but running_mean and running_var still change
 - linear probe results are not reproducible
 - freezing layers does not freeze batch norm

@@ -44,6 +44,8 @@ learns from every pass.
 
 - test accuracy depends on the batch size or on the order
 - accuracy is too good to be true, model.eval() missing
+- somebody forgot to call model.eval(), or called model.train() in the validation loop
+- results differ each time and are not deterministic: the model was left in training mode
 - running statistics change during validation
 - pretrained statistics change after counting FLOPs or printing a summary
 - Monte Carlo dropout changes batch norm

@@ -43,8 +43,9 @@ finding says how far apart they are.
 ## Symptoms
 
 - training loss falls, validation is random
-- domain adaptation works in train mode and fails in eval mode
+- domain adaptation fails in eval mode
 - one batch norm shared by two towers
+- a GAN's discriminator sees real and fake batches separately
 - gradient checkpointing changes running statistics
 - gradient accumulation trains worse than a large batch
 
