@@ -96,7 +96,8 @@ _SAME = {
     "answer": "prediction", "answers": "prediction", "predicts": "prediction",
     "output": "prediction", "outputs": "prediction", "oscillates": "jump", "oscillating": "jump",
     "fluctuates": "jump", "fluctuating": "jump", "updates": "change", "updating": "change",
-    "sample": "row", "samples": "row", "examples": "row", "gpus": "gpu", "multiple": "several", "different": "differ",
+    "sample": "row", "samples": "row", "examples": "row", "gpus": "gpu", "multiple": "several",
+    "different": "differ",
 }  # fmt: skip
 
 
