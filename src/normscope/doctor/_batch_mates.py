@@ -28,7 +28,7 @@ def dependence_on_batch_mates(case: Case) -> float | None:
 
 
 def _measured(case: Case) -> float | None:
-    seen = case.observation
+    seen = case.answers
     batch = seen.spare()
     if batch is None or batch.rows < 4 or batch.running is None:
         return None

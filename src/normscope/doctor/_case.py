@@ -10,6 +10,9 @@ from torch.optim import Optimizer
 
 from normscope._errors import InputError, OwnModelError
 from normscope.anatomy import CallGraph, RunningNorm, preserved, running_norms, unwrapped
+from normscope.doctor._counted import counted
+from normscope.doctor._exported import program_norms
+from normscope.doctor._program import NO_GRAPH, Program, programs_within
 from normscope.doctor._ways import graphs_of_parts
 from normscope.records import Evidence
 
@@ -36,10 +39,12 @@ class Case:
         loader: where the data come from: for its settings, not to be gone through.
         optimizer: of its training, if there is one.
         log: what was seen of a training loop, if anybody watched one.
+        program: what was handed over, where `model` is how it is shown.
 
     Attributes:
         model: without what is wrapped around it.
         wrapper: what was handed over: the same, or a `DistributedDataParallel` around it.
+        program: the saved program that the model shows; None if it is a model like others.
         training: whether a module was in training mode when the check began, by its path; to
             look at the model at work puts it into eval mode.
         failure: what the model raised on its data, if it did.
@@ -55,8 +60,10 @@ class Case:
         loader: Iterable[Any] | None = None,
         optimizer: Optimizer | None = None,
         log: "LoopLog | None" = None,
+        program: nn.Module | None = None,
     ) -> None:
         self.wrapper = model
+        self.program = program
         self.model = unwrapped(model)
         self.loader = loader
         self.training: dict[str, bool] = {
@@ -87,7 +94,7 @@ class Case:
         """What goes where.
 
         Raises:
-            UnknownError: if torch.fx cannot follow the model.
+            UnknownError: if torch.fx cannot follow the model, or it is a saved program.
         """
         if "" not in self._followed:
             raise UnknownError(self._why_not)
@@ -112,6 +119,9 @@ class Case:
 
         Traced in the modes in which the model was handed over, whether it was looked at or not.
         """
+        if self.program is not None:
+            self._why_not = NO_GRAPH
+            return {}
         with preserved(self.model, values=True):
             for path, module in self.model.named_modules():
                 module.training = self.training.get(path, module.training)
@@ -132,7 +142,20 @@ class Case:
 
     @property
     def observation(self) -> "Observation":
-        """What the model does with its data.
+        """What the model does with its data, and what its batch norms are given.
+
+        Raises:
+            UnknownError: if there are none, the model raised on them, or it is a saved program
+                whose batch norms nobody can look at.
+        """
+        observation = self.answers
+        if isinstance(self.model, Program) and not self.model.is_seen:
+            raise UnknownError(self.model.told())
+        return observation
+
+    @property
+    def answers(self) -> "Observation":
+        """What the model does with its data, for who asks for its answers only.
 
         Raises:
             UnknownError: if there are none, or the model raised on them.
@@ -169,7 +192,9 @@ class Case:
     @property
     def conditions(self) -> dict[str, Evidence]:
         """What the check had to go by."""
-        conditions: dict[str, Evidence] = {"batch norms": len(self.batch_norms)}
+        norms = program_norms(self.program) if self.program is not None else None
+        count = len(self.batch_norms) or len(norms or [])
+        conditions: dict[str, Evidence] = {"batch norms": count}
         if self._observation is not None:
             seen = self._observation
             conditions |= {
@@ -181,8 +206,17 @@ class Case:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was passed and could not be used."""
-        return () if self._observation is None else self._observation.notes()
+        """What was passed and could not be used, and what nobody could look at."""
+        notes = [] if self._observation is None else list(self._observation.notes())
+        if isinstance(self.model, Program):
+            notes += [f"Not looked at: {told}." for told in [self.model.told()] if told]
+        else:
+            notes += [
+                f"{path!r} is a saved program in the model, with {counted(count)} that nobody can "
+                "look at: check it by itself, or the module that it was made from."
+                for path, count in programs_within(self.model).items()
+            ]
+        return tuple(notes)
 
     @property
     def has_optimizer(self) -> bool:

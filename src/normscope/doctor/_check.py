@@ -8,10 +8,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError
-from normscope.anatomy import Forward, call
+from normscope.anatomy import Forward, call, unwrapped
 from normscope.doctor._case import Case
 from normscope.doctor._examination import examine
 from normscope.doctor._observation import Observation, observed, untouched
+from normscope.doctor._program import shown
 from normscope.doctor._refusals import (
     refuse_no_loader,
     refuse_no_model,
@@ -45,7 +46,8 @@ def check(
 
     Args:
         model: any. What is wrapped around it (`torch.compile`, `DistributedDataParallel`) is left
-            out, also in the paths of modules.
+            out, also in the paths of modules. Or a program: of TorchScript, or
+            ``torch.export.load(path).module()``.
         loader: batches, best of the training data and made as in training. Of tuples the second
             part says what is right, and of mappings the first entry there is of ``labels``,
             ``label``, ``targets``, ``target`` and ``y``.
@@ -85,11 +87,13 @@ def check(
         assert loader is not None
         return observed(case.model, loader, forward or call, most_batches)
 
+    program = shown(unwrapped(model))
     case = Case(
-        model,
+        model if program is None else program,
         observe=observe if loader is not None else None,
         loader=loader,
         optimizer=optimizer,
+        program=None if program is None else unwrapped(model),
     )
     with untouched(model, loader):
         return examine(case, suppress)

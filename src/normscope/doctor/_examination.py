@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from normscope._errors import NormscopeError
 from normscope._factories import told
 from normscope.doctor._case import Case, UnknownError
+from normscope.doctor._program import NOT_REPAIRED
 from normscope.doctor._rules import Found, Rule, all_rules
 from normscope.doctor._suppression import Suppressions
 from normscope.records import SEVERITIES, Diagnosis, Finding, Skipped
@@ -44,13 +45,17 @@ def examine(case: Case, suppress: Mapping[str, str]) -> Diagnosis:
         raise case.failure  # and nobody has said why
     findings.sort(key=_rank)
     return Diagnosis(
-        model=type(case.model).__name__,
+        model=type(case.program or case.model).__name__,
         findings=tuple(findings),
         suppressed=tuple(suppressed),
         skipped=tuple(skipped),
         silent=tuple(silent),
         conditions=case.conditions,
-        notes=case.notes + suppressions.notes(case.model, skipped),
+        notes=(
+            *case.notes,
+            *([NOT_REPAIRED] if case.program is not None and findings else []),
+            *suppressions.notes(case.model, skipped),
+        ),
     )
 
 

@@ -16,10 +16,14 @@ class ProgramNorm:
     Attributes:
         name: of the module that it was, or of the node.
         always_by_batch: whether it normalizes by the batch's own statistics in every mode.
+        eps: what is added to the variance; None where the program does not say.
+        momentum: the weight of the new; None where the program does not say.
     """
 
     name: str
     always_by_batch: bool
+    eps: float | None = None
+    momentum: float | None = None
 
 
 def program_norms(model: nn.Module) -> list[ProgramNorm] | None:
@@ -47,7 +51,12 @@ def _of_node(node: Node) -> Iterator[ProgramNorm]:
     training = given.get("training", given.get("train", "_with_update" in schema.name))
     stored = "running_mean" not in names or given.get("running_mean") is not None
     without = "no_stats" in schema.overload_name or not stored
-    yield ProgramNorm(_name(node, given.get("running_mean")), bool(training) or without)
+    yield ProgramNorm(
+        _name(node, given.get("running_mean")),
+        bool(training) or without,
+        given.get("eps", given.get("epsilon")),
+        given.get("momentum"),
+    )
 
 
 def _name(node: Node, mean: object) -> str:

@@ -247,11 +247,12 @@ def untouched(model: nn.Module, loader: object = None) -> Iterator[None]:
 
 
 def _to_eval(model: nn.Module) -> None:
-    """Put a model into eval mode; an exported program, which refuses, in name only."""
+    """Put a model into eval mode; if an exported program is in it, which refuses, by the flags."""
     try:
         model.eval()
     except NotImplementedError:
-        nn.Module.train(model, mode=False)
+        for module in model.modules():
+            module.training = False
 
 
 def _copied(values: Any) -> Any:
