@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from normscope.report import report_run, report_study
+from normscope.studies._explanations import PREDICTIONS
 from tests.report import samples
 from tests.report.pages import SMALL, evidence_page, run_page, small_study, study_page
 from tests.report.test_pages import HOSTILE
@@ -217,7 +218,7 @@ def test_without_scripts_some_moments_stand_below_each_other(read) -> None:
 def test_every_line_of_the_evidence_leads_to_its_row(read) -> None:
     tab = read(evidence_page())
     links = tab.locator(".scoreboard a")
-    assert links.count() == 23
+    assert links.count() == len(PREDICTIONS)
     for link in links.all():
         assert tab.locator(f"article{link.get_attribute('href')}").count() == 1
 

@@ -7,6 +7,7 @@ from normscope.records import Estimate
 
 _MINUS = "\N{MINUS SIGN}"
 _SMALLEST_P = 0.001
+_MANY_ZEROS = 0.001
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -30,11 +31,13 @@ def significant(value: float, digits: int = 3) -> str:
     """With so many digits that count, however large or small the value is.
 
     Example:
-        >>> significant(0.00123456), significant(45678.0), significant(0.0)
-        ('0.00123', '45,678', '0')
+        >>> significant(0.00123456), significant(45678.0), significant(0.0), significant(1.32e-7)
+        ('0.00123', '45,678', '0', '1.32e−07')
     """
     if value == 0 or not math.isfinite(value):
         return number(value, 0)
+    if abs(value) < _MANY_ZEROS:
+        return f"{value:.{digits - 1}e}".replace("-", _MINUS)
     return number(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
