@@ -54,15 +54,7 @@ def imported(name: str, *, error: type[InputError]) -> Function:
         ...
         normscope._errors.InputError: builtins:lenn: the module builtins has no lenn; ...
     """
-    path, _, attribute = name.partition(":")
-    module = _module(path, name, error)
-    try:
-        function: object = operator.attrgetter(attribute)(module)
-    except AttributeError:
-        near = difflib.get_close_matches(attribute, vars(module), n=1)
-        hint = f"did you mean {near[0]}?" if near else "is it defined under another name?"
-        msg = f"{name}: the module {_shown(module)} has no {attribute}; {hint}"
-        raise error(msg) from None
+    function = named(name, error=error)
     if not callable(function):
         msg = (
             f"{name} cannot be called: it is of type {type(function).__name__}. Name a function "
@@ -70,6 +62,24 @@ def imported(name: str, *, error: type[InputError]) -> Function:
         )
         raise error(msg)
     return function
+
+
+def named(name: str, *, error: type[InputError]) -> object:
+    """What `name` stands for, whether it can be called or not: see `imported`.
+
+    Raises:
+        InputError: of the type `error`, in one sentence: if there is no such module or attribute,
+            or the module fails while it is imported.
+    """
+    path, _, attribute = name.partition(":")
+    module = _module(path, name, error)
+    try:
+        return operator.attrgetter(attribute)(module)
+    except AttributeError:
+        near = difflib.get_close_matches(attribute, vars(module), n=1)
+        hint = f"did you mean {near[0]}?" if near else "is it defined under another name?"
+        msg = f"{name}: the module {_shown(module)} has no {attribute}; {hint}"
+        raise error(msg) from None
 
 
 def called(

@@ -60,6 +60,16 @@ def endless():
     while True:
         yield from batches()
 
+held = batches()[:2]
+loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(64, 4)), 16)
+one_batch = torch.randn(16, 4)
+rows_only = torch.utils.data.TensorDataset(one_batch)
+sequence = nn.Sequential(nn.Linear(4, 2))
+words, number = "letters", 3
+
+def sequence_of_layers():
+    return sequence
+
 def torn():
     yield batches()[0]
     raise OSError("the disk is gone")
@@ -71,6 +81,10 @@ def leaves():
     raise SystemExit(3)
 
 def stops():
+    raise KeyboardInterrupt
+
+def stops_between():
+    yield batches()[0]
     raise KeyboardInterrupt
 
 def forward(model, batch):
@@ -238,6 +252,15 @@ def test_a_state_dict_is_no_model(normscope_: Callable[..., Answer]) -> None:
         assert_one_sentence(normscope_("check", file), 2, "a state dict")
 
 
+@pytest.mark.parametrize("name", ["held", "loader"])
+def test_batches_that_a_name_stands_for_are_looked_at(
+    name: str, normscope_: Callable[..., Answer]
+) -> None:
+    answer = normscope_("check", "mine:ready", "--data", f"mine:{name}")
+    assert answer.code == 0
+    assert f"{2 if name == 'held' else 4} batches" in " ".join(answer.out.split())
+
+
 # --- what is wrong on the command line, and in somebody's code ---
 
 
@@ -256,7 +279,16 @@ def test_a_state_dict_is_no_model(normscope_: Callable[..., Answer]) -> None:
         (["mine:ready", "--data", "mine:unready"], "raised ValueError: no weights here"),
         (["mine:ready", "--data", "mine:torn"], r"raised OSError: the disk is gone \(mine.py, li"),
         (["mine:ready", "--data", "letters"], "name a function that returns batches"),
-        (["mine:ready", "--data", "mine:healthy"], "type Net; it has to return batches"),
+        (["mine:ready", "--data", "mine:healthy"], "type Net; name a function that returns bat"),
+        (["mine:ready", "--data", "mine:number"], "mine:number is of type int; name a function"),
+        (["mine:ready", "--data", "mine:words"], "mine:words is of type str; name a function"),
+        (["mine:ready", "--data", "mine:one_batch"], "mine:one_batch is of type Tensor; name"),
+        (["mine:ready", "--data", "mine:rows_only"], "mine:rows_only is of type TensorDataset"),
+        (["mine:ready", "--data", "mine:sequence"], "mine:sequence is of type Sequential"),
+        (
+            ["mine:ready", "--data", "mine:sequence_of_layers"],
+            "mine:sequence_of_layers returned something of type Sequential",
+        ),
         (["mine:ready", "--forward", "forward"], "name a function, as package.module:function"),
         (
             ["mine:ready", "--data", "mine:batches", "--forward", "mine:wrong_forward"],
@@ -284,7 +316,9 @@ def test_bad_input_is_one_sentence(
 
 
 def test_ctrl_c_in_somebodys_code_is_ctrl_c(normscope_: Callable[..., Answer]) -> None:
-    assert_one_sentence(normscope_("check", "mine:stops"), 130, "Stopped at once")
+    assert_one_sentence(normscope_("check", "mine:stops"), 130, "Stopped at once; no file is half")
+    data = ("--data", "mine:stops_between")
+    assert_one_sentence(normscope_("check", "mine:ready", *data), 130, "Stopped at once")
 
 
 # --- what a program reads ---

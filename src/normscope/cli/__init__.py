@@ -16,7 +16,9 @@ def main() -> None:
     except BaseException as error:
         if not _is_from_ctrl_c(error):
             raise
-        sys.stderr.write("error: Stopped at once; what had been saved before is intact.\n")
+        sys.stderr.write(
+            "error: Stopped at once; no file is half written, what had been saved is intact.\n"
+        )
         sys.exit(130)
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from normscope._errors import InputError, NormscopeError, OwnModelError
-from normscope._factories import Function, called, imported, names_a_function, told
+from normscope._factories import Function, called, imported, named, names_a_function, told
 from normscope.anatomy import Forward, call
 from normscope.cli._console import Work
 from normscope.data import Dataset
@@ -205,12 +205,17 @@ def _function(option: str, name: str) -> Function:
     return imported(name, error=InputError)
 
 
+_NO_BATCHES = (torch.utils.data.Dataset, nn.Module, torch.Tensor, Mapping, str, bytes)
+"""What can be gone through, and not batch by batch."""
+
+
 def loader_of(target: Target, data: str | None, *, most: int | None = None) -> Iterable[Any] | None:
     """The batches that the model is looked at on; None where there are none.
 
     Args:
         target: whose data are meant where `data` is none: those that a run was trained on.
-        data: ``package.module:function``, or, of a run, where its data are now.
+        data: ``package.module:function``, which returns batches, or the name of what holds them;
+            or, of a run, where its data are now.
         most: how many batches are needed, of what can be gone through only once.
 
     Raises:
@@ -220,13 +225,15 @@ def loader_of(target: Target, data: str | None, *, most: int | None = None) -> I
         return None
     if data is None or not names_a_function(data):
         return _of_dataset(_trained_on(target, data), target.run)
-    made = called(imported(data, error=InputError), {}, name=data, error=InputError)
+    made, seen = named(data, error=InputError), "is"
+    if callable(made) and not isinstance(made, nn.Module):
+        made, seen = called(made, {}, name=data, error=InputError), "returned something"
     if isinstance(made, Dataset):
         return _of_dataset(made, target.run)
-    if isinstance(made, torch.utils.data.Dataset) or not isinstance(made, Iterable):
+    if isinstance(made, _NO_BATCHES) or not isinstance(made, Iterable):
         msg = (
-            f"{data} returned something of type {type(made).__name__}; it has to return batches: "
-            "a DataLoader, or a list of them."
+            f"{data} {seen} of type {type(made).__name__}; name a function that returns batches, "
+            "or these: a DataLoader, or a list."
         )
         raise InputError(msg)
     return _Loader(made, data, most)
@@ -263,7 +270,7 @@ class _Loader:
 
     Args:
         loader: the batches.
-        name: of the function that returned them.
+        name: under which they were found, or the function that returned them.
         most: how many are needed, of what can be gone through only once.
     """
 
@@ -306,7 +313,7 @@ class _Loader:
         except NormscopeError:
             raise
         except (Exception, SystemExit) as problem:
-            function = imported(self._name, error=InputError)
+            function = named(self._name, error=InputError)
             msg = f"{self._name}: going through its batches raised {told(problem, function)}."
             raise InputError(msg) from problem
 

@@ -39,8 +39,8 @@ DATA = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:FUNCTION",
-        help="Returns batches, best of the training data: a DataLoader, or a list. Of a run "
-        "folder: its own training data, or where these are now.",
+        help="Returns batches, or holds them, best of the training data: a DataLoader, or a list. "
+        "Of a run folder: its own training data, or where these are now.",
     ),
 ]
 FORWARD = Annotated[
@@ -101,7 +101,8 @@ def check(
 ) -> None:
     """Look for what is wrong with a model's normalization, and change nothing.
 
-    Exit codes: 0, nothing at or above --fail-on; 1, there is; 2, the check could not be made.
+    Exit codes: 0, nothing at or above --fail-on; 1, there is; 2, the check could not be made;
+    130, Ctrl-C.
     """  # noqa: DOC501 - typer shows this text to users
     if explain is not None:
         _explain(explain)
