@@ -1,6 +1,7 @@
 """Layers, causes and costs: what a gap is laid to."""
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from normscope.anatomy import Forward, call
-from normscope.doctor import _causes
+from normscope.doctor import _causes, check
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._layer_fit import LayerFit, layer_fits
 from normscope.doctor._observation import Observation, observed, untouched
+from normscope.doctor._swaps import Swaps, swaps
 from normscope.surgery import recalibrate
 from tests.doctor.cases import ns401_train_eval_gap as cases
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
@@ -255,21 +257,89 @@ def test_swaps_use_no_batch_more_than_once_more() -> None:
 
     batches = data()
     with observing(model, batches, forward) as observation:
-        from normscope.doctor._swaps import swaps
-
-        assert len(swaps(observation, layer_fits(observation)).of) == 3
+        assert len(swaps(observation, layer_fits(observation), 0.5).of) == 3
     assert set(passes.values()) <= {2, 3}
     assert sum(passes.values()) > 2 * len(batches)
 
 
-def test_an_observation_has_no_spare_batch_for_a_hundred_layers() -> None:
-    model = nn.Sequential(*(nn.BatchNorm1d(4) for _ in range(20)), nn.Linear(4, 3))
-    with observing(model, data()) as observation:
-        assert isinstance(observation, Observation)
-        from normscope.doctor._swaps import swaps
+class Branches(nn.Module):
+    """Side branches that hardly matter, and one norm that everything goes through."""
 
-        fits = layer_fits(observation)
-        assert len(fits) == 20
-        found = swaps(observation, fits)
-    assert len(found.of) == len(data()) - 4  # one for the reference, three for other rules
-    assert found.left is not None
+    def __init__(self, sides: int) -> None:
+        super().__init__()
+        self.sides = nn.ModuleList(nn.BatchNorm1d(4) for _ in range(sides))
+        self.trunk = fitted()
+
+    def forward(self, x: Tensor) -> Tensor:
+        aside = torch.stack([side(x).mean(dim=1, keepdim=True) for side in self.sides]).sum(dim=0)
+        return self.trunk(x) + 1e-6 * aside
+
+
+def branches(sides: int) -> Branches:
+    """All are off, and the trunk's norm by the least."""
+    model = Branches(sides)
+    with torch.no_grad():
+        for side in model.sides:
+            side.running_mean += 30
+        model.trunk[4].running_mean += 3
+    return model
+
+
+def swapped(sides: int, count: int) -> Swaps:
+    with observing(branches(sides), (data() * 20)[:count]) as observation:
+        found = attribution_of(Case(observation.model, observe=lambda _: observation))
+        assert len(found.off) == sides + 1
+        assert found.gap is not None
+        return swaps(observation, found.off, found.gap.size)
+
+
+@pytest.mark.parametrize("sides", [3, 10, 30])
+def test_the_dearest_layer_is_found_though_it_is_not_the_furthest_off(sides: int) -> None:
+    """By halves, where there are fewer batches than layers."""
+    batches = math.ceil(math.log2(sides + 1)) + 5  # three for other rules, one for the reference
+    dearest, *others = swapped(sides, batches).of
+    assert dearest.paths == ("trunk.4",)
+    assert dearest.cost > 0.3
+    assert all(abs(swap.cost) < 0.1 for swap in others)
+
+
+def test_where_every_layer_has_its_batches_each_is_swapped_alone() -> None:
+    """The control of the halves."""
+    found = swapped(3, 16)
+    assert found.alone == len(found.of) == 4
+    assert found.of[0].paths == ("trunk.4",)
+    assert found.batches == 16
+
+
+def test_too_few_batches_leave_a_group_and_say_how_many_it_takes() -> None:
+    found = swapped(10, 5)
+    (group,) = found.of
+    assert "trunk.4" in group.paths
+    assert 1 < len(group.paths) < 11
+    assert found.alone == 0
+    assert swapped(10, found.batches).alone == 11
+    assert swapped(10, found.batches - 1).alone < 11
+
+
+@pytest.mark.parametrize(
+    ("count", "alone", "told"),
+    [
+        (1, 0, "None of 11 layers that are off could be swapped alone: .* about 15."),
+        (
+            5,
+            0,
+            "or of a few together, cost, each measured on 64 rows of its own: .* more .* points",
+        ),
+        (20, 11, "one layer alone cost, .*'trunk.4' .* points, .*; 8 others cost less"),
+    ],
+)
+def test_a_finding_says_what_was_swapped(count: int, alone: int, told: str) -> None:
+    (finding,) = check(branches(10), (data() * 3)[:count]).of("NS401")
+    assert finding.evidence["layers swapped alone"] == alone
+    assert re.search(told, finding.message)
+    assert ("could be swapped alone" in finding.message) == (alone < 11)
+
+
+def test_one_other_layer_costs_less() -> None:
+    (finding,) = check(branches(3), data() * 2).of("NS401")
+    assert "; 1 other costs less." in finding.message

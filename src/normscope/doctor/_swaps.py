@@ -27,15 +27,15 @@ Statistics = dict[_BatchNorm, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Swap:
-    """One layer with its running statistics, all others with exact ones.
+    """One layer, or a few, with running statistics, all others with exact ones.
 
     Attributes:
-        path: of the layer.
+        paths: of the layers.
         cost: how much worse the answers are than where all have exact ones, as `Gap.size` is.
         rows: on how many rows.
     """
 
-    path: str
+    paths: tuple[str, ...]
     cost: float
     rows: int
 
@@ -47,35 +47,104 @@ class Swaps:
     Attributes:
         left: the gap that is left where every layer has the exact statistics of these batches;
             None where no batch could be used for that.
-        of: the layers, dearest first.
+        of: single layers, and the group to which halving came, dearest first.
+        batches: about how many would be needed to swap every layer by itself.
     """
 
     left: float | None
     of: tuple[Swap, ...]
+    batches: int
+
+    @property
+    def alone(self) -> int:
+        """How many layers were swapped by themselves."""
+        return sum(len(swap.paths) == 1 for swap in self.of)
 
 
-def swaps(observation: Observation, fits: Sequence[LayerFit]) -> Swaps:
+def swaps(observation: Observation, fits: Sequence[LayerFit], gap: float) -> Swaps:
     """What each of these layers costs, as far as batches may be used once more.
 
     The reference is the model in eval mode with the exact statistics of what each layer is given,
-    not with batch statistics: those would take out in a later layer what an earlier one did. The
-    layers that are furthest off come first.
+    not with batch statistics: those would take out in a later layer what an earlier one did. Each
+    swap takes batches of its own, since none may pass a fourth time. Where there are fewer than
+    layers, halves of them are swapped, and the half that costs more is halved again.
+
+    Args:
+        observation: the model at work.
+        fits: of the layers.
+        gap: how much worse the answers are with the running statistics of all.
     """
     exact = _exact(observation)
     order = sorted(fits, key=_distance, reverse=True)
-    spare = max(observation.spare_batches - _FOR_OTHER_RULES, 1)
-    each = min(_MOST_BATCHES, spare // (len(order) + 1)) or 1
+    spare = observation.spare_batches
+    usable = spare - min(_FOR_OTHER_RULES, max(spare - 1, 0) // 2)
+    needed = len(order) + 1 + min(_FOR_OTHER_RULES, len(order) - 1)
+    batches = len(observation.batches) + max(needed - spare, 0)
+    each = min(_MOST_BATCHES, usable // (len(order) + 1)) or 1
     left = _gap_with(observation, exact, each)
     if left is None:
-        return Swaps(None, ())
-    done = []
-    for fit in order[: spare // each - 1]:
-        others = {norm: s for norm, s in exact.items() if norm is not observation.norms[fit.path]}
-        gap = _gap_with(observation, others, each)
-        if gap is not None:
-            done.append(Swap(fit.path, _less(gap, left), gap.rows))
+        return Swaps(None, (), batches)
+    bench = _Bench(observation, exact, left.size, each, usable // each - 1)
+    if bench.swaps < len(order):
+        done = _halved(bench, order, gap - left.size)
+    else:
+        done = [swap for fit in order if (swap := bench.swap([fit]))]
     done.sort(key=lambda swap: swap.cost, reverse=True)
-    return Swaps(left.size, tuple(done))
+    return Swaps(left.size, tuple(done), batches)
+
+
+@dataclass
+class _Bench:
+    """Where layers are swapped, while batches last.
+
+    Attributes:
+        observation: the model at work.
+        exact: the statistics of every layer.
+        left: the gap with these.
+        each: how many batches a swap takes.
+        swaps: how many may still be made.
+    """
+
+    observation: Observation
+    exact: Statistics
+    left: float
+    each: int
+    swaps: int
+
+    def swap(self, fits: Sequence[LayerFit]) -> Swap | None:
+        """These layers with their running statistics; None if no batch is left for it."""
+        if self.swaps < 1:
+            return None
+        self.swaps -= 1
+        swapped = {self.observation.norms[fit.path] for fit in fits}
+        others = {norm: each for norm, each in self.exact.items() if norm not in swapped}
+        gap = _gap_with(self.observation, others, self.each)
+        if gap is None:
+            return None
+        cost = gap.size - self.left if gap.finite else math.inf
+        return Swap(tuple(fit.path for fit in fits), cost, gap.rows)
+
+
+def _halved(bench: _Bench, order: Sequence[LayerFit], cost: float) -> list[Swap]:
+    """The layer, or the few, to which halving comes, and others while batches last.
+
+    Args:
+        bench: for fewer swaps than there are layers.
+        order: the layers.
+        cost: of all together.
+    """
+    group, of_group = list(order), None
+    while len(group) > 1 and bench.swaps > 1:  # the last is for a half that was not swapped itself
+        half = group[: len(group) // 2]
+        if (swap := bench.swap(half)) is None:
+            return []
+        if swap.cost >= cost / 2:
+            group, of_group, cost = half, swap, swap.cost
+        else:
+            group, of_group, cost = group[len(half) :], None, cost - swap.cost
+    done = [of_group or bench.swap(group)]
+    done += [bench.swap([fit]) for fit in order if fit not in group]
+    return [swap for swap in done if swap is not None]
 
 
 def _exact(observation: Observation) -> Statistics:
@@ -94,10 +163,6 @@ def _exact(observation: Observation) -> Statistics:
 def _distance(fit: LayerFit) -> float:
     worst = max(fit.shift, fit.spread)
     return math.inf if math.isnan(worst) else worst
-
-
-def _less(gap: Gap, left: Gap) -> float:
-    return gap.size - left.size if gap.finite else math.inf
 
 
 def _gap_with(observation: Observation, statistics: Statistics, batches: int) -> Gap | None:

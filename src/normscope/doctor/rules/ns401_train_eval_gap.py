@@ -9,6 +9,8 @@ variance, or, where nothing says what is right, half a deviation), it names the 
 whose running statistics do not describe its input, in deviations and against the sampling noise of
 such batches; swaps one layer's running statistics at a time into the model with exact ones, to say
 what each costs, and how much of the gap exact statistics would leave; and tells the causes apart.
+A swap takes a batch of its own. Where there are fewer than layers, halves of them are swapped, and
+the half that costs more is halved again; the message says how many were swapped alone.
 
 ## Why it matters
 
@@ -67,11 +69,12 @@ from collections.abc import Iterator, Sequence
 from normscope.doctor._attribution import Attribution, attribution_of
 from normscope.doctor._case import Case
 from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
-from normscope.doctor._counted import percent
+from normscope.doctor._counted import counted, percent
 from normscope.doctor._gap import Gap
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
-from normscope.doctor._swaps import Swaps, swaps
+from normscope.doctor._swaps import Swap, Swaps, swaps
+from normscope.doctor._ways import listed
 from normscope.records import Evidence, Severity
 
 _TOLD = 3
@@ -86,7 +89,7 @@ def find(case: Case) -> Iterator[Found]:
         return
     if gap.measure == "output" and not off:
         return
-    costs = swaps(case.observation, off)
+    costs = swaps(case.observation, off, gap.size)
     if cause.name == UNKNOWN and costs.left is not None and costs.left < gap.size / 2:
         cause = many_small(seen.fits)
     yield Found(
@@ -113,13 +116,30 @@ def _message(seen: Attribution, gap: Gap, costs: Swaps, cause: Cause) -> str:
             f"The first layer whose running statistics do not describe its input is "
             f"{off[0].path!r}: {off[0].told()}."
         )
-    if costs.of:
-        told = ", ".join(f"{swap.path!r} {_amount(swap.cost, gap)}" for swap in costs.of[:_TOLD])
-        more = f"; {len(costs.of) - _TOLD} others cost less" if len(costs.of) > _TOLD else ""
-        parts.append(f"The running statistics of one layer alone cost: {told}{more}.")
+    parts += _costs_told(costs, len(seen.off), gap)
     if costs.left is not None:
         parts.append(f"Exact statistics in every layer would close {_closed(costs.left, gap)}.")
     return " ".join(parts)
+
+
+def _costs_told(costs: Swaps, off: int, gap: Gap) -> Iterator[str]:
+    """What was swapped, on how many rows, and what was not."""
+    if costs.of:
+        told = [f"{listed(swap.paths)} {_amount(swap.cost, gap)}" for swap in costs.of[:_TOLD]]
+        more = len(costs.of) - _TOLD
+        rest = f"; {more} other{'s cost' if more > 1 else ' costs'} less" if more > 0 else ""
+        few = ", or of a few together," if costs.alone < len(costs.of) else ""
+        yield (
+            f"The running statistics of one layer alone{few} cost, each measured on "
+            f"{costs.of[0].rows:,} rows of its own: {', '.join(told)}{rest}."
+        )
+    if costs.alone < off:
+        are = "is" if off == 1 else "are"
+        yield (
+            f"{costs.alone or 'None'} of {counted(off, 'layer')} that {are} off could be swapped "
+            "alone: a swap takes a batch of its own, and to swap all of them takes about "
+            f"{costs.batches:,}."
+        )
 
 
 def _closed(left: float, gap: Gap) -> str:
@@ -148,4 +168,13 @@ def _evidence(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> 
         }
     if costs.left is not None:
         evidence["left by exact statistics"] = costs.left
-    return evidence | cause.evidence | {f"cost of {swap.path}": swap.cost for swap in costs.of}
+    if off:
+        evidence["layers swapped alone"] = costs.alone
+    if costs.of:
+        evidence["rows of each swap"] = costs.of[0].rows
+    return evidence | cause.evidence | {_key(swap): swap.cost for swap in costs.of}
+
+
+def _key(swap: Swap) -> str:
+    more = len(swap.paths) - 1
+    return f"cost of {swap.paths[0]}" + (f" and {more} more" if more else "")
