@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from normscope.records import EvidenceTable, Study
+    from normscope.records import EvidenceTable, Recipe, Study
     from normscope.records._evidence_pictures import EvidencePictures
     from normscope.report._parts import Claim, Figure
 
@@ -34,7 +34,8 @@ class Conditions(NamedTuple):
     Attributes:
         data: the data set's name.
         source: where it is, under the folder of the data.
-        epochs: of the recipe; the rate is constant in the first, then falls linearly.
+        epochs: of the recipe; the rate is constant in the first two, then falls linearly. About
+            as many steps on both data sets.
     """
 
     data: str
@@ -44,7 +45,7 @@ class Conditions(NamedTuple):
 
 STUDIES = {
     "notmnist": Conditions("notMNIST", "notmnist/notMNIST.pickle.gz", 4),
-    "mnist": Conditions("MNIST", "mnist", 2),
+    "mnist": Conditions("MNIST", "mnist", 1),
 }
 RATES = (0.002, 0.02, 0.2)
 SEEDS = 10
@@ -282,14 +283,24 @@ def _conditions(name: str, found: Found) -> str:
     return (
         f"**{found.conditions.data}**: {data.train_rows:,} training and {data.test_rows:,} test "
         f"rows; hidden layers of {hidden}; {table.recipe.weights} weights; "
-        f"{table.recipe.epochs} epochs, the rate falls from the second on; batches of "
-        f"{table.recipe.batch_size}; Adam at {', '.join(f'{r:g}' for r in table.learning_rates)}; "
+        f"{_epochs(table.recipe)}; batches of {table.recipe.batch_size}; "
+        f"Adam at {', '.join(f'{rate:g}' for rate in table.learning_rates)}; "
         f"{len(table.arms)} arms, seeds {table.seeds[0]}–{table.seeds[-1]}: "
         f"{len(found.study.runs)} runs; torch {environment.torch}. Every raw value: "
         f"[study](evidence/{name}/study.json.gz), [evidence](evidence/{name}/evidence.json), "
         f"[figures of the pictures](evidence/{name}/evidence-pictures.json). As a page: "
         f"`normscope report docs/evidence/{name}/study.json.gz`."
     )
+
+
+def _epochs(recipe: "Recipe") -> str:
+    """How long, and from when on the rate falls."""
+    from normscope.training._schedule import learning_rate
+
+    epochs = range(1, recipe.epochs + 1)
+    falling = [e for e in epochs if learning_rate(recipe, e) < recipe.learning_rate]
+    words = f"the rate falls from epoch {falling[0]} on" if falling else "at a constant rate"
+    return f"{recipe.epochs} epoch{'s' * (recipe.epochs > 1)}, {words}"
 
 
 def _head(*names: str) -> list[str]:
