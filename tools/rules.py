@@ -25,7 +25,7 @@ HUNDREDS = {
     "7": "Folding and export",
 }
 NEEDS = {
-    "observation": ("data", "has_data"),
+    "(?:observation|answers)": ("data", "has_data"),
     "optimizer": ("the optimizer", "has_optimizer"),
     "log": ("a watched training loop", "has_log"),
     "graph": ("a model that `torch.fx` can trace", "has_graph"),

@@ -137,7 +137,7 @@ class Case:
         if self._observe is None:
             return False
         with suppress(UnknownError):
-            return self.observation is not None
+            return self.answers is not None
         return False
 
     @property

@@ -69,7 +69,7 @@ _NOT_INSTALLED = "not installed as a submodule"
 def find(case: Case) -> Iterator[Found]:
     """Yield at most one finding for norm layers that are held, and one for those that are built."""
     held = [found for found in unregistered_modules(case.model) if _norms_in(found.module)]
-    calls = case.observation.functional_calls if case.has_data else []
+    calls = case.answers.functional_calls if case.has_data else []
     by_batch = [call for call in calls if call.module and call.by_batch]
     evidence: dict[str, int | float] = {}
     if by_batch:
