@@ -1,6 +1,7 @@
 """Folding computes the same: against float64 oracles, for every kind of pair, at any numbers."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from jaxtyping import config
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 import normscope as ns
 from normscope.nn import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, ScaledLinear
@@ -255,6 +257,40 @@ def test_weights_folded_in_inference_mode_can_learn() -> None:
         folded, _ = fold(simple(), rows())
     folded(rows()).sum().backward()
     assert all(parameter.grad is not None for parameter in folded.parameters())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        nn.DataParallel,
+        lambda model: AveragedModel(model).eval(),
+    ],
+    ids=["compiled", "data parallel", "averaged"],
+)
+def test_of_a_wrapped_model_what_is_inside_is_folded(
+    wrap: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = simple()
+    folded, receipt = fold(wrap(model), rows())
+    expected, told = fold(model, rows())
+    assert type(folded) is type(expected)
+    assert receipt == told
+    torch.testing.assert_close(folded(rows()), expected(rows()), rtol=0, atol=0)
+
+
+def test_a_comparison_that_could_see_nothing_is_told() -> None:
+    """All units are dead, of some rows or of all; and a single row may answer zero."""
+    dead = trained_looking(nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU()))
+    with torch.no_grad():
+        dead[1].bias.fill_(-1e3)
+    with_bias = nn.Sequential(*dead, nn.Linear(4, 2))
+    cases = [(dead, rows()), (dead, rows()[:1]), (with_bias, rows()), (simple(), rows() * 0)]
+    for model, x in cases:
+        _, receipt = fold(model, x)
+        assert "says little of the weights" in str(receipt)
+    for x in (rows(), rows()[:1]):
+        assert not fold(simple(), x)[1].notes, "the control: rows that answer differently"
 
 
 def test_what_was_frozen_stays_frozen() -> None:

@@ -242,6 +242,13 @@ def test_a_model_that_cannot_be_traced() -> None:
         fold(trained_looking(Branching(once)), rows())
 
 
+def test_a_compiled_part_is_refused_with_what_to_do() -> None:
+    model = used_as(once)
+    model.plain = torch.compile(model.plain, backend="eager")
+    with pytest.raises(InputError, match="'plain' is compiled by itself.*before torch.compile"):
+        fold(model, rows())
+
+
 def test_a_model_that_cannot_be_copied() -> None:
     model = used_as(once)
     model.generator = (number for number in range(3))

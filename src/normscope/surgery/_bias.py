@@ -23,7 +23,7 @@ from normscope.anatomy import (
 )  # fmt: skip
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import FOLDABLE_NORMS, OUTPUT_AXES
-from normscope.surgery._parity import outputs_of, relative_difference
+from normscope.surgery._parity import notes_on, outputs_of, relative_difference
 from normscope.surgery._refusals import refuse_no_model
 
 _NOTES = (
@@ -97,7 +97,7 @@ def remove_bias_before_norm(model: nn.Module, example: Any, *, tolerance: float 
             left=tuple(Left(module=path, reason=why) for path, why in left.items()),
             difference=difference,
             tolerance=float(tolerance),
-            notes=_NOTES,
+            notes=_NOTES + notes_on(expected, tolerance),
             before=before,
             after=_figures(model),
         )

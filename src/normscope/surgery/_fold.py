@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from normscope._errors import InputError, NormscopeError
-from normscope.anatomy import batch_norm_layers, preserved
+from normscope.anatomy import batch_norm_layers, preserved, unwrapped
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._folded_weights import OUTPUT_AXES, Folded, folded, scaled, with_weights
 from normscope.surgery._linear_chain import LinearChain, children_in_a_row
-from normscope.surgery._parity import outputs_of, relative_difference
+from normscope.surgery._parity import notes_on, outputs_of, relative_difference
 from normscope.surgery._refusals import refuse_no_model
 from normscope.surgery._sites import Sites, find_sites
 
@@ -39,9 +39,10 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
     the rounding of the large numbers that it is the difference of.)
 
     `model` is not changed, whatever happens. The copy is of the same class, with an `Identity` for
-    every batch norm and an `nn.Linear` for every `ScaledLinear`. An `MLP`, or a plain
-    `nn.Sequential`, that now consists of linear layers and ReLUs comes back as a `LinearChain`,
-    which computes the same faster.
+    every batch norm and an `nn.Linear` for every `ScaledLinear`. Of a model that is wrapped
+    (`torch.compile`, `DataParallel`, `AveragedModel`) it is a copy of what is inside. An `MLP`, or
+    a plain `nn.Sequential`, that now consists of linear layers and ReLUs comes back as a
+    `LinearChain`, which computes the same faster.
 
     Args:
         model: in eval mode; anything that `torch.fx` can trace.
@@ -51,8 +52,8 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
 
     Raises:
         InputError: if nothing can be folded (with the reasons), the model cannot be copied or
-            traced, the example is a NumPy array, or the model does not compute finite numbers from
-            it.
+            traced, a part of it is compiled, the example is a NumPy array, or the model does not
+            compute finite numbers from it.
         NormscopeError: if the folded copy computes something else.
         OwnModelError: if the model raises on the example.
 
@@ -70,6 +71,8 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
     """
     refuse_no_model("fold", model)
     _refuse_arrays(example)
+    model = unwrapped(model)
+    _refuse_compiled_parts(model)
     # Weights that were made in inference mode could never learn again.
     with preserved(model), torch.inference_mode(mode=False), torch.no_grad():
         result = _copied(model)
@@ -95,6 +98,7 @@ def fold(model: nn.Module, example: Any, *, tolerance: float = 1e-5) -> tuple[nn
             left=tuple(Left(module=path, reason=why) for path, why in sites.left.items()),
             difference=difference,
             tolerance=float(tolerance),
+            notes=notes_on(expected, tolerance),
             before=before,
             after=_figures(result),
         )
@@ -109,6 +113,21 @@ def _refuse_arrays(example: Any) -> None:
     if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves(example)):
         msg = "fold: the example is a NumPy array; pass torch.from_numpy(images)."
         raise InputError(msg)
+
+
+def _refuse_compiled_parts(model: nn.Module) -> None:
+    """Nobody can follow what is compiled, nor change it.
+
+    Raises:
+        InputError: if a part of the model is.
+    """
+    for path, module in model.named_modules():
+        if isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            msg = (
+                f"fold: {path!r} is compiled by itself, and torch.fx cannot follow it. Fold the "
+                "model before torch.compile, and compile the folded one."
+            )
+            raise InputError(msg)
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
 """What a model answers an example with, and how far answers are from each other."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -65,3 +65,36 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
     difference = float((in_float64(found) - in_float64(expected)).abs().max())
     largest = float(expected.abs().max())
     return difference / largest if largest else (math.inf if difference else 0.0)
+
+
+_SAYS_LITTLE = (
+    "The model answers every row of the example with the same numbers, so that the difference says "
+    "little of the weights: compare on rows that it tells apart."
+)
+
+
+def notes_on(expected: Sequence[Tensor], tolerance: float) -> tuple[str, ...]:
+    """What a comparison on these outputs could not have seen, in a note; none if it is fine.
+
+    Args:
+        expected: the outputs, rows first.
+        tolerance: on the relative difference; rows that differ by less look alike to it.
+
+    Example:
+        >>> import torch
+        >>> notes_on([torch.tensor([[1.0], [2.0]])], 1e-5)
+        ()
+        >>> notes_on([torch.tensor([[2.0], [2.0]])], 1e-5)
+        ('The model answers every row of the example with the same numbers, ...
+    """
+    if not all(_is_constant(tensor, tolerance) for tensor in expected if tensor.numel()):
+        return ()
+    return (_SAYS_LITTLE,)
+
+
+def _is_constant(output: Tensor, tolerance: float) -> bool:
+    """Whether the rows are the same; of one row, whether it is zero."""
+    values = in_float64(output)
+    several = values.ndim > 0 and len(values) > 1
+    spread = (values - values[:1]).abs().max() if several else values.abs().max()
+    return bool(spread <= tolerance * values.abs().max())
