@@ -1,4 +1,4 @@
-"""What a check and a watch cost: `python tools/guest_cost.py`, a minute or two."""
+"""What a check and a watch cost: `./dev guest`, a minute or two."""
 
 import itertools
 import statistics
