@@ -40,6 +40,12 @@ def test_batch_variances_vary_as_theory_says() -> None:
     assert wide(heavy)["0", "variance-noise"] == pytest.approx(1, abs=0.15)
 
 
+def test_where_the_inputs_lie_does_not_matter() -> None:
+    """A batch norm takes means away: what is left to chance is the same around any point."""
+    x = rows(200, 50)[0]
+    assert wide(x + 30) == pytest.approx(wide(x), rel=1e-6)
+
+
 def test_the_noise_of_activations_by_hand() -> None:
     """To first order (m − f)/m²·(1 + y²(κ + 2)/4), with κ of these rows and y of the fixed one."""
     m, x = 200, rows(500, 50)[0]
