@@ -65,6 +65,20 @@ def test_what_is_asked_most_finds_its_rule_first(said: str, code: str) -> None:
     assert Symptoms(all_rules()).matches(said)[0].rule.code == code
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "different answer for same image depending on batch",
+        "same image gives different predictions in different batches",
+        "output depends on other samples in the batch",
+    ],
+)
+def test_batch_statistics_in_eval_come_with_a_training_mode_that_was_left_on(said: str) -> None:
+    """Two causes look the same from outside: eval mode does not help, or nobody called eval()."""
+    found = [match.rule.code for match in Symptoms(all_rules()).matches(said)]
+    assert {"NS406", "NS502"} <= set(found[:4]), found
+
+
 def test_rules_of_evaluation_are_not_named_where_eval_mode_is_not_the_trouble() -> None:
     """Each of the answers above has to be one among others."""
     found = [match.rule.code for match in Symptoms(all_rules()).matches("gamma shrinks to zero")]

@@ -44,6 +44,7 @@ learns from every pass.
 
 - test accuracy depends on the batch size or on the order
 - accuracy is too good to be true, model.eval() missing
+- predictions for an image differ from batch to batch, as nobody called model.eval()
 - somebody forgot to call model.eval(), or called model.train() in the validation loop
 - results differ each time and are not deterministic: the model was left in training mode
 - running statistics change during validation
