@@ -54,6 +54,16 @@ def test_an_arm_that_keeps_the_gain_and_one_that_loses_it_are_told_apart(
     assert kept.effect.value == pytest.approx(4, abs=0.5), "79 is 4 above the middle"
 
 
+def test_a_row_says_whether_a_threshold_is_in_its_interval_or_the_interval_in_a_gap() -> None:
+    whys = {
+        drift: evidence({"none": Truth(70, readings={"drift": 1.0}),
+                         "batch": Truth(80, readings={"drift": drift})})["drift"].why
+        for drift in (0.8, 0.9, 1.0)
+    }  # fmt: skip
+    assert whys[0.8] == whys[1.0] == "the interval reaches across a threshold"
+    assert whys[0.9] == "the interval lies where x is neither as predicted nor against it"
+
+
 def test_too_few_seeds_decide_nothing() -> None:
     row = evidence(GAIN, seeds=2, noise=0.001)["gain"]
     assert row.judgement == "not decided"

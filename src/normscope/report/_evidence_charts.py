@@ -181,7 +181,9 @@ def _places(rows: Sequence[_Row], over: str, axis: str) -> alt.X:
     whole = sorted({row["at"] for row in rows})
     space = alt.Scale(domain=[whole[0] - 0.3, whole[-1] + 0.3], nice=False)
     labels = (
-        "datum.value == 0 ? '1' : '1/' + pow(2, datum.value)" if over == "parts" else alt.Undefined
+        "datum.value == 0 ? '1' : '1/' + format(pow(2, datum.value), '.3~g')"
+        if over == "parts"
+        else alt.Undefined
     )
     ticks = alt.Axis(
         title=axis, values=whole, format="d", labelExpr=labels, labelOverlap=over != "parts"

@@ -75,7 +75,7 @@ def _row(draft: _Draft, p_holm: float, confidence: float) -> EvidenceRow:
     """What may be said, now that all p are known."""
     each, why, judgement = draft.prediction, draft.why, draft.would_be
     if not why and judgement == "not decided":
-        why = "the interval reaches across a threshold"
+        why = _between(each, draft.effect)
     if not why and p_holm > 1 - confidence:
         why = f"the interval alone says {judgement}, but not after Holm's procedure over all rows"
     return EvidenceRow(
@@ -95,6 +95,14 @@ def _row(draft: _Draft, p_holm: float, confidence: float) -> EvidenceRow:
         why=why,
         premises=draft.premises,
     )
+
+
+def _between(each: Prediction, effect: Estimate) -> str:
+    """Why an interval decides nothing, as a clause: it lies across a threshold, or in a gap."""
+    bounds = (each.predicted.low, each.predicted.high, each.against.low, each.against.high)
+    if any(effect.low <= bound <= effect.high for bound in bounds):
+        return "the interval reaches across a threshold"
+    return "the interval lies where x is neither as predicted nor against it"
 
 
 def _hindrance(

@@ -33,7 +33,7 @@ NOISE_AND_PRICE = (
         _NOISE,
         "Luo et al. 2019",
         "What other rows of a batch do to a row's output falls with their number n as 1/n: with an "
-        "exponent of 1, to a quarter.",
+        "exponent of 1, give or take a quarter.",
         "ln(N′(batch) / N(batch)) / ln 4, corrected for the rows that stay",
         "slope",
         predicted=Region(low=0.75, high=1.25),
@@ -110,8 +110,8 @@ NOISE_AND_PRICE = (
         "stale-end",
         _RUNNING,
         "Wu & Johnson 2021",
-        "But at the end they cost less than a tenth of a point on the test set, next to statistics "
-        "of all training rows.",
+        "At the end running statistics cost less than a tenth of a point on the test set, next to "
+        "statistics of all training rows.",
         "A(batch) under statistics of all training rows − A(batch)",
         "points",
         predicted=Region(high=0.1),

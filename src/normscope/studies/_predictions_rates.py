@@ -21,7 +21,7 @@ RATES_AND_START = (
         _LARGER,
         "Bjorck et al. 2018",
         "At the smallest rate of the grid, where this account leaves nothing to gain, batch norm "
-        "is ahead by less than half of its gain at own best rates.",
+        "is ahead by less than half of what it is ahead with each at its own best rate.",
         "[L(batch) − L(none) at the smallest rate] − ½ [L(batch) − L(none)]",
         "points",
         predicted=BELOW,
@@ -124,8 +124,8 @@ RATES_AND_START = (
         "weight-norm",
         _DECOUPLED,
         "Kohler et al. 2019; Salimans & Kingma 2016",
-        "Weight norm, which decouples them without any statistics, keeps more than half of the "
-        "gain.",
+        "Weight norm, which decouples length and direction without any statistics, keeps more than "
+        "half of the gain.",
         HALF_L.format("weight"),
         "points",
         predicted=ABOVE,
@@ -164,8 +164,8 @@ RATES_AND_START = (
         "independent",
         _START,
         "Bjorck et al. 2018",
-        "Before the first step, gradients are less the same for all examples under batch norm, by "
-        "a fifth at least.",
+        "Before the first step, the part of the gradient that is the same whatever the example is "
+        "smaller under batch norm, by a fifth at least.",
         "H(batch) / H(none)",
         "ratio",
         predicted=Region(high=0.8),

@@ -57,7 +57,8 @@ SHIFT_AND_SMOOTHNESS = (
         "noisy-end",
         _SHIFT,
         "Santurkar et al. 2018 (the experiment)",
-        "And it loses more than half of what batch norm gains in accuracy at the end.",
+        "Batch norm with a drift put back in loses more than half of what batch norm gains in "
+        "accuracy at the end.",
         "A(noisy) − ½ [A(batch) + A(none)]",
         "points",
         predicted=BELOW,
@@ -118,8 +119,8 @@ SHIFT_AND_SMOOTHNESS = (
         "scale-free-smoothness",
         _SMOOTHER,
         "Santurkar et al. 2018, apart from scale",
-        "And so it does where lengths of weights do not count, which a norm makes free: by a fifth "
-        "at least.",
+        "The gradient changes less for the distance gone also where lengths of weights do not "
+        "count, which a norm makes free: by a fifth at least.",
         "B\u2032(batch) / B\u2032(none)",
         "ratio",
         predicted=Region(high=0.8),
@@ -159,8 +160,8 @@ SHIFT_AND_SMOOTHNESS = (
         "taken-away",
         _SMOOTHER,
         "Santurkar et al. 2018, theorem 4.1",
-        "And that is much, for the smoothing comes from it: a tenth of the rescaled gradient's "
-        "square at least.",
+        "What centering and projection take away is much, for the smoothing comes from it: a tenth "
+        "of the rescaled gradient's square at least.",
         "C(batch)",
         "points",
         predicted=Region(low=10.0),
