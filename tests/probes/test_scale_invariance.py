@@ -47,6 +47,17 @@ def test_the_changes_are_those_of_a_network_that_was_scaled() -> None:
     assert read(ScaleInvariance(), moment)["0", "loss-change"].value == pytest.approx(expected)
 
 
+def test_the_cosine_is_that_of_autograd() -> None:
+    x, labels = rows(20, 8)
+    network = small(norm=None)
+    value = read(ScaleInvariance(), step_of(network, x, labels))["0", "cosine"].value
+    parameters = [network[0].weight, network[0].bias]
+    gradients = torch.autograd.grad(F.cross_entropy(network(x), labels), parameters)
+    w, g = (torch.cat([each.detach().flatten() for each in of]) for of in (parameters, gradients))
+    assert value == pytest.approx(float(F.cosine_similarity(w, g, dim=0)), rel=1e-6)
+    assert abs(value) > 0.01
+
+
 def test_an_eps_as_large_as_the_variance_breaks_it() -> None:
     network = small(norm=lambda width: nn.BatchNorm1d(width, eps=0.5))
     x, labels = rows(20, 8)
