@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import normscope.nn
+from normscope.doctor import watch
 from normscope.records import Diagnosis
 from tests.doctor.loops import loss_on, plain, watched
 from tests.doctor.networks import rows, small
@@ -60,8 +61,35 @@ def bad_two_domains() -> Diagnosis:
     diagnosis = watched(lambda model, n: loss_on(model, *two_domains(n)))
     (finding,) = diagnosis.of("NS503")
     assert finding.severity == "warning"
+    assert "got 2 batches before a step" in finding.message
     assert float(finding.evidence["deviations"]) > 0.5
     return diagnosis
+
+
+def gan(*, apart: bool) -> Diagnosis:
+    """A discriminator that sees both kinds before its own step, and one before the generator's."""
+    generator, critic = nn.Linear(4, 4), small()
+    pair = nn.ModuleList([generator, critic])
+    optimizers = [torch.optim.SGD(net.parameters(), lr=0.05) for net in pair]
+    with watch(pair, optimizers) as loop:
+        for number in range(6):
+            real, fake = rows(seed=number) + 4, generator(rows(seed=100 + number))
+            seen = (real, fake.detach())
+            loss_on(critic, *(seen if apart else [torch.cat(seen)])).backward()
+            optimizers[1].step()
+            loss_on(critic, fake if apart else torch.cat([real, fake])).backward()
+            optimizers[0].step()
+    return loop.diagnosis()
+
+
+def bad_gan() -> Diagnosis:
+    diagnosis = gan(apart=True)
+    assert "got 1.5 batches on average before a step" in diagnosis.of("NS503")[0].message
+    return diagnosis
+
+
+def good_gan() -> Diagnosis:
+    return gan(apart=False)
 
 
 def good_two_domains() -> Diagnosis:

@@ -62,7 +62,7 @@ from collections.abc import Iterator, Mapping
 
 from normscope.doctor._case import Case
 from normscope.doctor._counted import counted
-from normscope.doctor._loop_log import LayerLog
+from normscope.doctor._loop_log import Groups, LayerLog
 from normscope.doctor._rules import Found
 
 _FAR = 0.75
@@ -86,6 +86,12 @@ def find(case: Case) -> Iterator[Found]:
 def _is_apart(layer: LayerLog) -> bool:
     groups = layer.groups
     return 2 * groups.apart >= groups.several and groups.deviations >= _FAR
+
+
+def _batches(groups: Groups) -> str:
+    """How many came before a step; not of all steps as many, where a GAN's nets take turns."""
+    mean = groups.per_step
+    return f"{mean:.0f} batches" if mean.is_integer() else f"{mean:.3g} batches on average"
 
 
 def _recomputed(layers: Mapping[str, LayerLog]) -> Found:
@@ -122,7 +128,7 @@ def _different(layers: Mapping[str, LayerLog]) -> Found:
         severity="warning",
         module=first,
         message=(
-            f"{counted(len(layers))} got {groups.per_step:.3g} batches before a step that are "
+            f"{counted(len(layers))} got {_batches(groups)} before a step that are "
             f"not of one distribution: {where}, with means {groups.deviations:.2g} deviations "
             f"apart in {worst!r}. One running mean cannot describe them."
         ),
@@ -151,7 +157,7 @@ def _alike(layers: Mapping[str, LayerLog]) -> Found:
         severity="info",
         module=first,
         message=(
-            f"{counted(len(layers))} got {groups.per_step:.3g} batches before a step, which are "
+            f"{counted(len(layers))} got {_batches(groups)} before a step, which are "
             f"alike (means {groups.deviations:.2g} deviations apart).{acts}"
         ),
         fix=(
