@@ -102,6 +102,37 @@ def good_held_in_a_list() -> Diagnosis:
     return looked_at(Held(registered=True))
 
 
+class Mixed(Held):
+    """A norm in a list, one that is computed beside it, and one without statistics."""
+
+    def __init__(self, *, registered: bool) -> None:
+        super().__init__(registered=registered)
+        self.registered = registered
+        self.norm = nn.BatchNorm1d(4, track_running_stats=registered)
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("variance", torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_batch = self.training or not self.registered
+        x = F.batch_norm(super().forward(x), self.mean, self.variance, training=by_batch)
+        return self.norm(x)
+
+
+def bad_mixed() -> Diagnosis:
+    """Each has another fix, and the finding says of whom."""
+    diagnosis = looked_at(Mixed(registered=False))
+    assert diagnosis.of("NS406")[0].evidence["layers"] == 2
+    fix = fix_of(diagnosis)
+    assert "'norm': Build it with track_running_stats" in fix
+    assert "'the model itself': Register it" in fix
+    assert "'the model itself': Call F.batch_norm" in fix
+    return diagnosis
+
+
+def good_mixed() -> Diagnosis:
+    return looked_at(Mixed(registered=True))
+
+
 def bad_eval_does_not_reach_it() -> Diagnosis:
     diagnosis = looked_at(with_norm(AlwaysTraining(8)))
     assert "train(mode)" in fix_of(diagnosis)

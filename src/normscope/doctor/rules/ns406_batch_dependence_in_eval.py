@@ -48,7 +48,7 @@ blame, as with attention over the batch, it is an info.
 - pytorch/pytorch#46818, #20875: not registered, so that eval mode does not reach them
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,30 +104,39 @@ def find(case: Case) -> Iterator[Found]:
 
 @dataclass(frozen=True)
 class _Suspect:
-    """What normalizes by the batch while the model is in eval mode: why, and what to do."""
+    """What normalizes by the batch while the model is in eval mode.
 
+    Attributes:
+        path: of the module, or of the one in whose forward it is called.
+        reason: why it does.
+        fix: what to do.
+    """
+
+    path: str
     reason: str
     fix: str
 
+    @property
+    def named(self) -> str:
+        """For a person."""
+        return self.path or "the model itself"
 
-def _suspects(case: Case) -> dict[str, _Suspect]:
-    """By the path of the module, or of the one in whose forward it is called."""
-    suspects = {
-        path: (
-            _Suspect("eval mode does not reach it", _LET_EVAL_REACH_IT)
-            if norm.module.training
-            else _Suspect("it keeps no running statistics", _COLLECT)
-        )
+
+def _suspects(case: Case) -> list[_Suspect]:
+    """Each once."""
+    suspects = [
+        _Suspect(path, "eval mode does not reach it", _LET_EVAL_REACH_IT)
+        if norm.module.training
+        else _Suspect(path, "it keeps no running statistics", _COLLECT)
         for path, norm in case.batch_norms.items()
         if path in case.observation.eval_sights.of and norm.uses_batch_statistics
-    }
+    ]
     for call in case.observation.functional_calls:
         if call.by_batch and not _is_of_one_row(call):
             what = f"a {call.module} that is not registered" if call.module else "F.batch_norm"
             fix = _REGISTER if call.module else _GIVE_IT_THE_MODE
-            suspect = _Suspect(f"{what} at {call.line} uses the batch", fix)
-            suspects.setdefault(call.caller, suspect)
-    return suspects
+            suspects.append(_Suspect(call.caller, f"{what} at {call.line} uses the batch", fix))
+    return list(dict.fromkeys(suspects))
 
 
 def _is_of_one_row(call: FunctionalCall) -> bool:
@@ -142,20 +151,29 @@ def _tolerance(case: Case) -> float:
 
 
 def _found(
-    severity: Severity, suspects: Mapping[str, _Suspect], told: str, evidence: dict[str, Evidence]
+    severity: Severity, suspects: Sequence[_Suspect], told: str, evidence: dict[str, Evidence]
 ) -> Found:
-    reasons = sorted({suspect.reason for suspect in suspects.values()})
-    fixes = dict.fromkeys(suspect.fix for suspect in suspects.values())
+    reasons = sorted({suspect.reason for suspect in suspects})
+    paths = dict.fromkeys(suspect.named for suspect in suspects)
     blamed = (
-        f" To blame: {listed([path or 'the model itself' for path in suspects])}: "
-        f"{'; '.join(reasons[:2])}."
+        f" To blame: {listed(paths)}: {'; '.join(reasons[:2])}."
         if suspects
         else " No batch norm of PyTorch is to blame."
     )
     return Found(
         severity=severity,
-        module=next(iter(suspects), ""),
+        module=suspects[0].path if suspects else "",
         message=f"In eval mode an answer depends on the other rows of its batch: {told}.{blamed}",
-        fix=" ".join(fixes) if suspects else _FIX_OTHER,
-        evidence={"layers": len(suspects)} | evidence,
+        fix=_fix(suspects) if suspects else _FIX_OTHER,
+        evidence={"layers": len(paths)} | evidence,
     )
+
+
+def _fix(suspects: Sequence[_Suspect]) -> str:
+    """What to do; of whom, where that is not the same for all."""
+    of: dict[str, list[str]] = {}
+    for suspect in suspects:
+        of.setdefault(suspect.fix, []).append(suspect.named)
+    if len(of) == 1:
+        return suspects[0].fix
+    return " ".join(f"{listed(dict.fromkeys(paths))}: {fix}" for fix, paths in of.items())
