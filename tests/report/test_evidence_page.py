@@ -31,10 +31,10 @@ def article(page: str, key: str) -> str:
 
 def test_the_page_has_its_parts() -> None:
     page = evidence_page()
-    assert section_names(page) == ["evidence", "rows", "arms", "conditions"]
+    assert section_names(page) == ["reading", "evidence", "rows", "arms", "conditions"]
     text = Read(page).text
     for part in (
-        "A prediction is contradicted that follows from", "The budget was 20 min", WHY_LEFT_OUT,
+        "Explanations with a contradicted prediction: ", "The budget was 20 min", WHY_LEFT_OUT,
         "0.02, at the edge of the grid", "A note of the study's.", "Do it again",
     ):  # fmt: skip
         assert part in text, part
@@ -51,6 +51,46 @@ def test_every_row_is_there_with_its_verdict_and_why() -> None:
             says = "holds" if premise.holds else "is not found"
             assert f"{premise.formula} > 0 {says}" in text
         assert f"n = {row.effect.n} of 5 seeds" in text
+
+
+def test_the_page_says_first_whether_there_is_a_gain_and_which_explanations_failed() -> None:
+    study, table, pictures = evidence()
+    (gain,) = (row for row in table.rows if row.key == "gain")
+    says = {
+        "survives": "Batch norm does learn faster here",
+        "contradicted": "Batch norm does not learn faster here",
+        "not decided": "Whether batch norm learns faster here is not decided",
+    }
+    for judgement, sentence in says.items():
+        rows = (gain.model_copy(update={"judgement": judgement}), *table.rows[1:])
+        page = report_evidence(study, table.model_copy(update={"rows": rows}), pictures)
+        top = Read(page).text.split("How to read this page")[0]
+        assert [other for other in says.values() if other in top] == [sentence]
+    (against,) = re.findall(r"Explanations with a contradicted prediction: (.*)\.", top)
+    failed = {row.explanation for row in table.rows if row.judgement == "contradicted"}
+    assert {each.rsplit(" (", 1)[0] for each in against.split("; ")} == failed - {gain.explanation}
+
+
+def test_a_row_explains_its_own_letters_and_arms() -> None:
+    _, table, _ = evidence()
+    for row in table.rows:
+        names = re.findall("<dt>(.*?)</dt>", article(evidence_page(), row.key))
+        formulas = "; ".join([row.formula, *(each.formula for each in row.premises)])
+        letters = re.findall("([A-Z]\u2032?)\\(", formulas.replace("[L(batch)", "L(batch)"))
+        arms = set(re.findall(r"\(([a-z0-9-]+)\)", formulas)) - {"batch", "none"}
+        assert letters or row.key == "dose", row.key
+        assert set(letters) | arms <= set(names), row.key
+    assert "A" in re.findall("<dt>(.*?)</dt>", article(evidence_page(), "dose"))
+
+
+def test_a_p_is_not_shown_where_a_premise_fails() -> None:
+    study, table, pictures = evidence()
+    (row,) = (row for row in table.rows if row.key == "noisy-end")
+    for holds in (True, False):
+        premises = tuple(each.model_copy(update={"holds": holds}) for each in row.premises)
+        rows = (row.model_copy(update={"premises": premises}),)
+        page = report_evidence(study, table.model_copy(update={"rows": rows}), pictures)
+        assert ("p at the threshold" in page) == holds
 
 
 def test_rows_have_pictures_and_those_without_their_arms_have_none() -> None:

@@ -1,6 +1,5 @@
 """The page of a study that asks why batch norm works."""
 
-from collections import Counter
 from importlib import resources
 
 from markupsafe import Markup
@@ -12,7 +11,8 @@ from normscope.report import _numbers as numbers
 from normscope.report._command import explain_command, varied_fields
 from normscope.report._conditions import again, data_facts, machine_facts, recipe_table
 from normscope.report._evidence_figures import Shown, figures
-from normscope.report._evidence_rows import claims
+from normscope.report._evidence_rows import LETTERS, claims
+from normscope.report._evidence_summary import how_to_read, sentences
 from normscope.report._evidence_words import told
 from normscope.report._parts import (
     Claims,
@@ -30,11 +30,6 @@ from normscope.report._parts import (
 )
 from normscope.report._sweep import cells_table
 from normscope.report._words import Words
-
-_LETTERS = (
-    *("L", "E", "A", "F", "D", "S", "U", "V", "B", "B\u2032", "I", "C", "M", "t", "T", "O", "K"),
-    *("H", "R", "N", "N\u2032", "G", "W"),
-)
 
 
 def evidence_page(
@@ -73,6 +68,7 @@ def evidence_page(
             rows=f"{evidence.data.train_rows:,}",
         ),
         sections=[
+            how_to_read(evidence, say),
             Section(
                 "evidence", say("evidence"), [board], say("evidence lead", confidence=confidence)
             ),
@@ -80,28 +76,9 @@ def evidence_page(
             _arms_section(evidence, say),
             _conditions_section(study, evidence, say),
         ],
-        sentences=_sentences(evidence, say),
+        sentences=sentences(evidence, say),
         glossary=say("evidence glossary"),
     )
-
-
-def _sentences(evidence: EvidenceTable, say: Words) -> list[str]:
-    """How many of each; then what that means."""
-    counts = Counter(row.judgement for row in evidence.rows)
-    told_counts = say(
-        "evidence counts",
-        all=len(evidence.rows),
-        survive=counts["survives"],
-        contradicted=counts["contradicted"],
-        open=counts["not decided"],
-    )
-    against = dict.fromkeys(
-        told(row.explanation, say).text for row in evidence.rows if row.judgement == "contradicted"
-    )
-    named = (
-        [say("evidence against", explanations=say("semicolon").join(against))] if against else []
-    )
-    return [told_counts, *named, say("evidence means")]
 
 
 def _arms_section(evidence: EvidenceTable, say: Words) -> Section:
@@ -140,7 +117,7 @@ def _arms_section(evidence: EvidenceTable, say: Words) -> Section:
             ],
         )
         parts.append(left_out)
-    letters = [(letter, say(f"letter {letter}")) for letter in _LETTERS]
+    letters = [(letter, say(f"letter {letter}")) for letter in LETTERS]
     parts.append(Facts(title=say("letters"), pairs=letters))
     return Section("arms", say("arms and letters"), parts)
 

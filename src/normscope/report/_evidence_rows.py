@@ -1,6 +1,7 @@
 """Every row of the evidence as a reader sees it: what was said, what was measured, the verdict."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Literal
@@ -15,6 +16,15 @@ from normscope.report._words import Words
 
 _Pictures = Callable[[str], Sequence[Figure | Stepper]]
 _Verdict = Literal["survives", "contradicted", "open"]
+
+_LETTER = re.compile("\\b([A-Z]\u2032?)(?=\\(| over )")
+LETTERS = (
+    *("L", "E", "A", "F", "D", "S", "U", "V", "B", "B\u2032", "I", "C", "M", "T", "O", "K", "H"),
+    *("R", "N", "N\u2032", "G", "W"),
+)
+"""What was measured, as formulas call it."""
+
+_ARM = re.compile(r"\(([a-z0-9-]+)\)")
 
 _VERDICTS: dict[str, _Verdict] = {
     "survives": "survives",
@@ -48,15 +58,16 @@ def _capital(said: Said) -> Said:
 def _claim(
     row: EvidenceRow, table: EvidenceTable, pictures: Sequence[Figure | Stepper], say: Words
 ) -> Claim:
-    measured = _measured(row, say)
-    label = say("strip label", measured=measured, thresholds=_thresholds(row, say))
+    figure = measured(row, say)
+    label = say("strip label", measured=figure, thresholds=_thresholds(row, say))
     return Claim(
         name=f"row-{row.key}",
         says=told(row.prediction, say),
         source=told(row.source, say),
         verdict=_VERDICTS[row.judgement],
         judgement=say(f"judgement {_VERDICTS[row.judgement]}"),
-        measured=measured,
+        measured=figure,
+        predicted=say("predicted here", region=region(*row.predicted)),
         seeds=say("n seeds", n=row.effect.n, all=len(table.seeds)),
         why=_capital(told(row.why, say)) if row.why else None,
         details=_details(row, table, say),
@@ -65,7 +76,7 @@ def _claim(
     )
 
 
-def _measured(row: EvidenceRow, say: Words) -> str:
+def measured(row: EvidenceRow, say: Words) -> str:
     """The figure with its interval and its unit."""
     effect, shown = row.effect, _shown(row.scale)
     if effect.n == 0 or math.isnan(effect.value):
@@ -102,18 +113,41 @@ def region(low: float, high: float) -> str:
 def _details(row: EvidenceRow, table: EvidenceTable, say: Words) -> list[tuple[str, Said]]:
     details = [
         (say("what x is"), told(row.formula, say)),
+        *_meanings(row, table, say),
         (
             say("measured figure"),
-            Said(f"{_measured(row, say)}, {say('n seeds', n=row.effect.n, all=len(table.seeds))}"),
+            Said(f"{measured(row, say)}, {say('n seeds', n=row.effect.n, all=len(table.seeds))}"),
         ),
         (say("to survive"), Said(region(*row.predicted))),
         (say("to be contradicted"), Said(region(*row.against))),
     ]
-    if row.effect.n > 1 and math.isfinite(row.p):
+    counts = all(each.holds for each in row.premises)
+    if counts and row.effect.n > 1 and math.isfinite(row.p):
         both = say("both p", p=numbers.p_value(row.p), holm=numbers.p_value(row.p_holm))
         details.append((say("threshold p"), Said(both)))
     details += [(say("premise"), _premise(each, say)) for each in row.premises]
     return details
+
+
+def _meanings(row: EvidenceRow, table: EvidenceTable, say: Words) -> list[tuple[str, Said]]:
+    """What a row's letters stand for, and its arms but batch norm and no norm."""
+    formula = "; ".join([row.formula, *(each.formula for each in row.premises)])
+    letters = [(letter, Said(say(f"letter {letter}"))) for letter in letters_of(formula)]
+    words = {arm.key: arm.words for arm in table.arms}
+    words |= {arm.key: arm.words for arm in table.left_out}
+    named = [key for key in dict.fromkeys(_ARM.findall(formula)) if key in words]
+    arms = [(key, told(words[key], say)) for key in named if key not in {"batch", "none"}]
+    return [*letters, *arms]
+
+
+def letters_of(formula: str) -> list[str]:
+    """The letters of a formula that stand for what was measured, each once.
+
+    Example:
+        >>> letters_of("ln(N′(batch) / N(batch)) / ln 4"), letters_of("the slope of A over log2(r)")
+        (['N′', 'N'], ['A'])
+    """
+    return [each for each in dict.fromkeys(_LETTER.findall(formula)) if each in LETTERS]
 
 
 def _premise(each: PremiseChecked, say: Words) -> Said:

@@ -189,6 +189,8 @@ class Claim:
     """The verdict in words."""
     measured: str
     """The figure with its interval."""
+    predicted: str
+    """Where it was predicted to be."""
     seeds: str
     """How many have it."""
     why: Said | None
