@@ -10,12 +10,15 @@ pictures and puts the text into the page.
 
 import gzip
 import os
+import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from normscope.records import EvidenceTable, Recipe, Study
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
 PAGE = ROOT / "docs" / "why-batch-norm-works.md"
+PLAIN = Path(__file__).with_name("why.toml")
 DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -165,6 +169,81 @@ def page() -> str:
     return "\n\n".join(parts)
 
 
+def take_home() -> str:
+    """What it comes to, in plain words: `why.toml`, where its verdicts came out, with figures."""
+    found = committed()
+    texts = (_paragraph(each, found) for each in tomllib.loads(PLAIN.read_text())["paragraph"])
+    return "\n\n".join(text for text in texts if text)
+
+
+def _paragraph(each: dict[str, Any], found: dict[str, Found]) -> str:
+    """One paragraph with the figures of the studies that it is true of; nothing without any."""
+    where = [one for one in found.values() if _came_out(each["verdicts"], one)]
+    if not where:
+        return ""
+    text = re.sub(r"{([^{}]+)}", lambda name: _figures(name[1], where), each["text"].strip())
+    others = [one.conditions.data for one in found.values() if one not in where]
+    only = f" (Not so on {' and '.join(others)}.)" if others else ""
+    return f"**{each['title']}** {' '.join(text.split())}{only}"
+
+
+def _came_out(verdicts: dict[str, str], found: Found) -> bool:
+    """Whether every row was judged so."""
+    judged = {row.key: row.judgement for row in found.table.rows}
+    return all(judged[key] == verdict for key, verdict in verdicts.items())
+
+
+def _figures(name: str, where: Sequence[Found]) -> str:
+    """A figure; of several studies, each with its study's name."""
+    if len(where) == 1:
+        return _figure(name, where[0])
+    return ", ".join(f"{_figure(name, one)} on {one.conditions.data}" for one in where)
+
+
+def _figure(name: str, found: Found) -> str:
+    """What a name in braces stands for; `why.toml` has the list."""
+    kind, _, of = name.partition(":")
+    rows = {row.key: row for row in found.table.rows}
+    if kind == "percent":
+        return f"{rows[of].effect.value:.2f} %"
+    if kind == "end-gain":
+        return _premise([p for row in rows.values() for p in row.premises if p.key == kind], "")
+    if kind == "read":
+        return f"{100 * _median_of(*of.split(':'), found):.2g} %"
+    if of:
+        return _of_an_arm(kind, of, found)
+    return found.claims()[name][1].measured
+
+
+def _of_an_arm(kind: str, arm: str, found: Found) -> str:
+    """The best rate, or whether it is the last one, or a mean over seeds in percent."""
+    smallest = min(found.table.learning_rates)
+    arms = {each.key: each for each in found.table.arms}
+    best = arms[arm].best_learning_rate
+    if kind == "rate":
+        return f"{best:g}"
+    if kind == "edge":
+        return f"of {best:g}, {'the last' if arms[arm].at_the_edge else 'not the last'} of the grid"
+    rate = smallest if kind.startswith("low-") else best
+    (numbers,) = (
+        each for each in found.pictures.numbers if (each.arm, each.learning_rate) == (arm, rate)
+    )
+    measures = {"L": numbers.learned, "E": numbers.early, "A": numbers.ended}
+    return f"{fmean(measures[kind.removeprefix('low-')]):.2f} %"
+
+
+def _median_of(quantity: str, arm: str, found: Found) -> float:
+    """Over the training, at the rate that is best without a norm."""
+    (rate,) = (each.best_learning_rate for each in found.table.arms if each.key == "none")
+    (line,) = (
+        each
+        for each in found.pictures.lines
+        if (each.quantity, each.over, each.arm) == (quantity, "steps", arm)
+        and each.learning_rate == rate
+    )
+    return median(line.middle)
+
+
 def counts(found: dict[str, Found]) -> str:
     """How many predictions came to what, study by study."""
     judgements = ("contradicted", "survives", "not decided")
@@ -180,16 +259,16 @@ def counts(found: dict[str, Found]) -> str:
     return "\n".join(lines)
 
 
-def _premise(premises: Sequence[object]) -> str:
-    """A premise's number with its interval."""
+def _premise(premises: Sequence[object], holds: str = "yes: ") -> str:
+    """A premise's number with its interval, after the word for that it holds."""
     from normscope.report._numbers import interval, signed
 
     if not premises:
         return "–"
     effect = premises[0].effect  # type: ignore[attr-defined]
     around = interval(effect, signed)
-    holds = "yes" if premises[0].holds else "not found"  # type: ignore[attr-defined]
-    return f"{holds}: {signed(effect.value)} points {around}"
+    found = holds if premises[0].holds else "not found: "  # type: ignore[attr-defined]
+    return f"{found}{signed(effect.value)} points {around}"
 
 
 def _placed(rows: "dict[str, dict[str, tuple[str, Claim]]]") -> dict[str, str]:
@@ -328,7 +407,7 @@ def draw() -> None:
 
 def pasted() -> list[tuple[Path, str, str]]:
     """Which file has what text, and between which markers."""
-    return [(PAGE, "evidence", page())]
+    return [(PAGE, "take home", take_home()), (PAGE, "evidence", page())]
 
 
 def paste() -> None:
@@ -344,7 +423,7 @@ def paste() -> None:
 def main(words: list[str]) -> int:
     """Train, print or paste."""
     if words == ["print"]:
-        print(page())
+        print("\n\n".join(text for _, _, text in pasted()))
         return 0
     if words != ["paste"]:
         for name in words or STUDIES:

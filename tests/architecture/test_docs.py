@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import tomllib
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,28 @@ def test_what_the_studies_say_is_what_their_files_say() -> None:
     for file, marker, text in tool("studies").pasted():
         written = file.read_text(encoding="utf-8").split(f"<!-- {marker} -->\n")[1]
         assert written.split(f"\n<!-- end of {marker} -->")[0] == text, "run ./dev studies paste"
+
+
+def test_what_to_take_home_is_said_where_its_verdicts_came_out_and_nowhere_else() -> None:
+    why = tool("why")
+    found = why.committed()
+    paragraphs = tomllib.loads(why.PLAIN.read_text(encoding="utf-8"))["paragraph"]
+    contradicted = {r.key for f in found.values() for r in f.table.rows if "contra" in r.judgement}
+    assert contradicted <= {key for each in paragraphs for key in each["verdicts"]}
+    for each in paragraphs:
+        assert why._paragraph(each, found), f"{each['title']} is not what came out"
+        for key in each["verdicts"]:
+            other = {name: turned(f, key) for name, f in found.items()}
+            assert not why._paragraph(each, other), key
+
+
+def turned(found: tuple, key: str) -> tuple:
+    """As if one row had been judged otherwise."""
+    rows = tuple(
+        row.model_copy(update={"judgement": "another"}) if row.key == key else row
+        for row in found.table.rows
+    )
+    return found._replace(table=found.table.model_copy(update={"rows": rows}))
 
 
 def test_what_the_evidence_says_is_what_its_files_say() -> None:
