@@ -247,7 +247,7 @@ def test_a_failure_in_the_middle_of_a_test_leaves_the_network_as_it_was(
     fail_at = 0
     scores_three_ways(network, train=train_rows, test=test_rows)
     assert calls > 6, "the control: it is called, and can fail"
-    for fail_at in range(1, calls + 1):  # `failing` reads it
+    for fail_at in range(1, calls + 1):  # noqa: B007 - `failing` reads it
         calls = 0
         with pytest.raises(RuntimeError, match="in the middle"):
             scores_three_ways(network, train=train_rows, test=test_rows)

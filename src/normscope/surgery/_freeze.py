@@ -10,6 +10,7 @@ from normscope.anatomy import (
     StaysInEval,
     all_or_nothing,
     freeze_of,
+    plain_path,
     running_norms,
     unwrapped,
 )
@@ -59,7 +60,7 @@ def freeze(
     norms = {
         p: norm for p, norm in running_norms(model).items() if hasattr(norm.module, "momentum")
     }
-    wanted = {path: norms[path] for path in chosen(model, norms, modules)}
+    wanted = {plain_path(model, path): norms[path] for path in chosen(model, norms, modules)}
     left = {path: why for path, norm in wanted.items() if (why := _objection(norm))}
     targets = {path: norm for path, norm in wanted.items() if path not in left}
     if not targets:
@@ -106,7 +107,7 @@ def unfreeze(model: nn.Module, modules: str | Iterable[str] | None = None) -> Re
         True
     """
     frozen = {path: norm for path, norm in running_norms(model).items() if freeze_of(norm.module)}
-    wanted = {path: frozen[path] for path in chosen(model, frozen, modules)}
+    wanted = {plain_path(model, path): frozen[path] for path in chosen(model, frozen, modules)}
     if not wanted:
         msg = f"unfreeze: in {type(model).__name__} nothing is frozen by normscope.freeze."
         raise InputError(msg)

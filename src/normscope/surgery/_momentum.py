@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from normscope._errors import InputError
-from normscope.anatomy import RunningNorm, all_or_nothing, running_norms
+from normscope.anatomy import RunningNorm, all_or_nothing, plain_path, running_norms
 from normscope.records import Change, Left, Receipt
 from normscope.surgery._choice import chosen
 
@@ -52,7 +52,7 @@ def set_momentum(
         for path, norm in running_norms(model).items()
         if hasattr(norm.module, "momentum") and norm.module.running_mean is not None
     }
-    wanted = {path: norms[path] for path in chosen(model, norms, modules)}
+    wanted = {plain_path(model, path): norms[path] for path in chosen(model, norms, modules)}
     changes, left = {}, {}
     before = _figures(wanted)
     with all_or_nothing(model):

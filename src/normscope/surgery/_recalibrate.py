@@ -18,6 +18,7 @@ from normscope.anatomy import (
     freeze_of,
     in_float64,
     own_errors,
+    plain_path,
     plainly,
     preserved,
     unwrapped,
@@ -253,10 +254,11 @@ class _Statistics:
 
 
 def _wanted(model: nn.Module) -> tuple[dict[str, _BatchNorm], dict[str, str]]:
-    """The batch norms to recalibrate by their paths, and why the others are not among them."""
+    """The batch norms to recalibrate, by their plain paths, and why others are not among them."""
     wanted, left = {}, {}
     training = unwrapped(model).training  # a wrapper starts in training mode, whatever it wraps
-    for path, norm in batch_norm_layers(model).items():
+    for raw, norm in batch_norm_layers(model).items():
+        path = plain_path(model, raw)
         if norm.running_mean is None or norm.running_var is None:
             left[path] = "it has no running statistics"
         elif freeze_of(norm):
