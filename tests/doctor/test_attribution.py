@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from normscope.anatomy import Forward, call
+from normscope.anatomy import Forward, RunningNorm, call
 from normscope.doctor import _causes, check
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
@@ -63,6 +63,18 @@ def test_what_recalibration_does_not_cure_is_measured() -> None:
     (pure,), (never,) = cases.bad_class_pure().of("NS401"), cases.bad_never_collected().of("NS401")
     assert pure.evidence["left by exact statistics"] > 0.5 * pure.evidence["gap"]
     assert never.evidence["left by exact statistics"] < 0.1 * never.evidence["gap"]
+
+
+def test_only_the_first_layer_is_said_of_one_layer_alone() -> None:
+    """By a shift of all inputs; with a second layer off it is not the inputs."""
+    model, shifted = fitted(), [(x + 2, y) for x, y in data()]
+    (finding,) = check(model, shifted).of("NS401")
+    assert finding.evidence["cause"] == "input scaled differently"
+    assert "Of 3 batch norms only the first, '1', is off" in finding.message
+    with torch.no_grad():
+        model[4].running_mean += 3
+    (finding,) = check(model, shifted).of("NS401")
+    assert finding.evidence["cause"] == "stale"
 
 
 def test_the_factor_of_the_input_is_told() -> None:
@@ -343,3 +355,82 @@ def test_a_finding_says_what_was_swapped(count: int, alone: int, told: str) -> N
 def test_one_other_layer_costs_less() -> None:
     (finding,) = check(branches(3), data() * 2).of("NS401")
     assert "; 1 other costs less." in finding.message
+
+
+# --- whether it will pass ---
+
+
+def begun(steps: int, *, shift: float = 2.0) -> tuple[nn.Sequential, Batches]:
+    """A training's first steps, on inputs that are far from 0."""
+    batches = [(x + shift, y) for x, y in data()]
+    model = deep()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(3)
+        optimizer = torch.optim.Adam(model.train().parameters(), lr=0.01)
+        for inputs, labels in batches[:steps]:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    return model, batches
+
+
+def passes(model: nn.Module, batches: Batches) -> str:
+    with observing(model, batches) as observation:
+        case = Case(model, observe=lambda _: observation)
+        case.training = {path: True for path, _ in model.named_modules()}
+        found = attribution_of(case)
+        assert found.off
+        return found.passes
+
+
+@pytest.mark.parametrize("steps", [3, 5, 8])
+def test_what_is_left_of_the_start_passes_and_its_share_is_told(steps: int) -> None:
+    told = passes(*begun(steps))
+    assert f"up to {100 * 0.9**steps:.0f} % are left in the statistics" in told
+
+
+def recalibrated() -> nn.Sequential:
+    """Its counters are at eight, the number of batches, as after three steps and five more."""
+    model = fitted()
+    recalibrate(model, data())
+    assert int(model[1].num_batches_tracked) == 8
+    return model
+
+
+@pytest.mark.parametrize("shift", [0.4, -0.6, 3.0])
+def test_after_a_recalibration_it_does_not(shift: float) -> None:
+    """The counter says that 43 % of the start are left; the statistics say that it is not so."""
+    model = recalibrated()
+    with torch.no_grad():
+        model[4].running_mean += shift * model[4].running_var.sqrt()
+    assert passes(model, data()) == ""
+    (finding,) = check(model, data()).of("NS403")
+    assert finding.module == "4"
+
+
+@pytest.mark.parametrize("count", [0, 5, 12, 20, 28])
+def test_nor_where_counters_were_lost_or_set(count: int) -> None:
+    model = fitted()
+    with torch.no_grad():
+        for number in (1, 4, 7):
+            model[number].num_batches_tracked.fill_(count)
+        model[4].running_mean += 0.5 * model[4].running_var.sqrt()
+    assert passes(model, data()) == ""
+
+
+def test_nor_where_the_training_is_over() -> None:
+    model, batches = begun(5)
+    with observing(model.eval(), batches) as observation:
+        case = Case(model, observe=lambda _: observation)
+        assert attribution_of(case).passes == ""
+
+
+def test_a_variance_below_what_is_left_of_the_start_proves_a_counter_wrong() -> None:
+    model, batches = begun(5)
+    with observing(model, batches) as observation:
+        sights = observation.batch_sights.of["1"]
+        norm = RunningNorm("1", model[1])
+        assert _causes.wrong_without_the_start(norm, sights) < 1
+        with torch.no_grad():
+            model[1].running_var[0] = 0.9 * 0.9**5
+        assert _causes.wrong_without_the_start(norm, sights) == math.inf

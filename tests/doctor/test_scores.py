@@ -1,5 +1,6 @@
 """What answers are judged by, and that a number that means nothing is not taken for harm."""
 
+import math
 import re
 from collections.abc import Callable
 
@@ -165,3 +166,129 @@ def test_labels_that_fit_are_ignored_by_custom_or_are_not_there_are_nothing_to_t
     ignored = [(x, torch.where(y == 2, -100, y)) for x, y in data()]
     for batches in (data(), ignored, [x for x, _ in data()], [(x,) for x, _ in data()]):
         assert check(fitted(), batches).notes == ()
+
+
+# --- models that return their loss, or nothing ---
+
+
+class Loss(nn.Module):
+    """Computes its loss, as many language and detection models do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor | dict[str, Tensor]:
+        return nn.functional.cross_entropy(self.model(x), y)
+
+
+def named() -> list[dict[str, Tensor]]:
+    return [{"x": x, "y": y} for x, y in data()]
+
+
+def off() -> nn.Sequential:
+    """Good in training mode, bad in eval mode."""
+    model = fitted()
+    with torch.no_grad():
+        model[4].running_mean += 3
+    return model
+
+
+def test_losses_are_compared_where_there_is_nothing_else() -> None:
+    (finding,) = check(Loss(off()), named()).of("NS401")
+    assert (finding.severity, finding.module) == ("warning", "model.4")
+    assert "The loss, the one number that the model returns, is " in finding.message
+    assert "each measured on 2 batches of its own" in finding.message
+    with torch.no_grad():
+        expected = [Loss(off()).eval()(**batch) for batch in named()]
+    measured = finding.evidence["loss, running statistics"]
+    assert measured == pytest.approx(float(torch.stack(expected).mean()), rel=1e-5)
+    assert finding.evidence["batches"] == 8
+    assert finding.evidence["left by exact statistics"] < 0.1 * finding.evidence["gap"]
+
+
+def test_a_loss_that_is_the_same_in_both_modes_is_no_finding() -> None:
+    diagnosis = check(Loss(fitted()), named())
+    assert "NS401" in diagnosis.silent
+    assert not diagnosis.at_least("warning")
+
+
+def test_the_standard_error_of_a_loss_is_over_batches() -> None:
+    running = [Outcome(torch.tensor([[v]]), -torch.tensor([v]), "loss") for v in (2.0, 4.0, 9.0)]
+    by_batch = [Outcome(torch.tensor([[v]]), -torch.tensor([v]), "loss") for v in (1.0, 1.0, 1.0)]
+    gap = gap_between(running, by_batch)
+    assert gap is not None
+    assert gap.size == pytest.approx(4)
+    assert gap.error == pytest.approx(math.sqrt(13 / 3))
+    assert not gap.is_harm  # for three batches that is luck
+    same = gap_between(by_batch, by_batch)
+    assert same is not None
+    assert not same.is_harm
+
+
+class Nothing(nn.Module):
+    """Keeps what it computes to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = off()
+
+    def forward(self, x: Tensor) -> None:
+        self.kept = self.model(x)
+
+
+class Ragged(Nothing):
+    """As detectors answer: with what was found."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers = self.model(x)
+        return answers[answers[:, 0] > answers[:, 1].mean()]
+
+
+def why_skipped(model: nn.Module, batches: object, rule: str = "NS401") -> str:
+    diagnosis = check(model, batches)
+    assert rule not in diagnosis.silent
+    return next(each.reason for each in diagnosis.skipped if each.code == rule)
+
+
+@pytest.mark.parametrize(
+    ("model", "batches", "why"),
+    [
+        (Nothing, data, "returned no floating-point tensor; pass forward="),
+        (lambda: Loss(off()), lambda: named()[:1], "needs two batches or more"),
+        (Ragged, data, "needs answers of one shape"),
+    ],
+)
+def test_what_cannot_be_compared_is_skipped_and_not_silent(
+    model: Callable[[], nn.Module], batches: Callable[[], object], why: str
+) -> None:
+    assert why in why_skipped(model(), batches())
+
+
+def test_without_a_batch_norm_there_is_nothing_to_compare() -> None:
+    class Plain(Nothing):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Linear(4, 3)
+
+    assert "NS401" in check(Plain(), data()).silent
+
+
+class InOrder(nn.Module):
+    """Refuses rows that come twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = fitted()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x.unique(dim=0)) < len(x):
+            msg = "a row came twice"
+            raise ValueError(msg)
+        return self.model(x)
+
+
+def test_a_model_that_does_not_take_other_rows_is_not_said_to_be_independent_of_them() -> None:
+    assert "a row came twice" in why_skipped(InOrder(), data(), "NS406")
+    assert "an answer for each row" in why_skipped(Loss(fitted()), named(), "NS406")
+    assert "NS406" in check(fitted(), data()).silent

@@ -4,13 +4,22 @@ from dataclasses import dataclass
 
 import torch
 
+from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
-from normscope.doctor._causes import Cause, cause_of
+from normscope.doctor._causes import (
+    MUCH_OF_THE_START,
+    Cause,
+    cause_of,
+    wrong_without_the_start,
+)
+from normscope.doctor._counted import percent
 from normscope.doctor._freshness import is_fresh
 from normscope.doctor._gap import Gap, gap_of
 from normscope.doctor._layer_fit import LayerFit, layer_fits
 
-_FIRST_STEPS, _LAG, _USUAL_MOMENTUM = 100, 0.7, 0.05
+_USUAL_MOMENTUM = 0.05
+_EXPLAINED = 0.9
+"""With the start's share taken out, what is wrong is that much of what it was, or less."""
 _BEYOND_GUESSING = 0.3
 
 
@@ -23,15 +32,15 @@ class Attribution:
         fits: of every batch norm that was called, in the order of the calls.
         off: those whose running statistics do not describe their input.
         cause: why; None where nothing is off and there is no gap.
-        passes: whether the training will mend it: what is off was just built, or lags behind as
-            statistics do in the first steps.
+        passes: why the training will mend it, in a sentence: what is off was just built, or still
+            holds some of what it was built with. Empty if it will not.
     """
 
     gap: Gap | None
     fits: list[LayerFit]
     off: list[LayerFit]
     cause: Cause | None
-    passes: bool
+    passes: str
 
     @property
     def is_harm(self) -> bool:
@@ -45,8 +54,20 @@ def attribution_of(case: Case) -> Attribution:
     off = [fit for fit in fits if fit.is_off]
     suspicious = off or (gap is not None and gap.is_harm)
     cause = cause_of(case, fits) if suspicious else None
-    passes = _is_new(case, gap, off) or _has_just_begun(case, off)
-    return Attribution(gap, fits, off, cause, passes)
+    return Attribution(gap, fits, off, cause, _why_it_passes(case, gap, off))
+
+
+def _why_it_passes(case: Case, gap: Gap | None, off: list[LayerFit]) -> str:
+    if _is_new(case, gap, off):
+        return "The model was just built: its training will collect statistics."
+    if _has_just_begun(case, off):
+        most = max(case.norms[fit.path].initial_share for fit in off)
+        return (
+            f"Its training has just begun: the initial mean 0 and variance 1, of which up to "
+            f"{percent(most)} are left in the statistics, are what is wrong with them, and every "
+            "training batch takes from that."
+        )
+    return ""
 
 
 def _is_new(case: Case, gap: Gap | None, off: list[LayerFit]) -> bool:
@@ -60,16 +81,18 @@ def _is_new(case: Case, gap: Gap | None, off: list[LayerFit]) -> bool:
 
 
 def _has_just_begun(case: Case, off: list[LayerFit]) -> bool:
-    """Whether the statistics lag behind as they do in the first steps of any training."""
-    norms = case.batch_norms.values()
-    lag = all(max(fit.shift, fit.spread) < _LAG for fit in off)
+    """Whether what is wrong is what is left of the start, as in the first steps of any training.
+
+    A counter alone does not say so: recalibrations set it to the number of their batches.
+    """
     return (
-        lag
+        bool(off)
         and case.training[""]
-        and all(
-            norm.batches_tracked is not None
-            and 0 < norm.batches_tracked < _FIRST_STEPS
-            and (norm.momentum or 0.0) >= _USUAL_MOMENTUM
-            for norm in norms
-        )
+        and all(_is_of_the_start(case, case.norms[fit.path]) for fit in off)
     )
+
+
+def _is_of_the_start(case: Case, norm: RunningNorm) -> bool:
+    if norm.initial_share < MUCH_OF_THE_START or (norm.momentum or 0.0) < _USUAL_MOMENTUM:
+        return False
+    return wrong_without_the_start(norm, case.observation.batch_sights.of[norm.path]) < _EXPLAINED

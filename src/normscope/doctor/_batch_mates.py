@@ -9,42 +9,50 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from normscope.doctor._case import Case
+from normscope._errors import NormscopeError
+from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._observation import Passed
 
 
-def dependence_on_batch_mates(case: Case) -> float | None:
+def dependence_on_batch_mates(case: Case) -> float:
     """How far answers move, in eval mode, when other rows make up the second half of a batch.
 
     The first half takes the place of the second, so that shapes stay. The root mean square over the
     rows of the first half, in deviations of the answers. It takes one spare batch, the first time
-    that a rule asks. None if there is none with four rows, the model does not take it, it has no
-    answer for each row, or two answers to one row differ: then it is random in eval mode.
+    that a rule asks.
 
     Raises:
-        UnknownError: if there are no data.
+        UnknownError: if there are no data, no batch is left with four rows, the model does not take
+            it, it has no answer for each row, all its answers are one, or two answers to one row
+            differ: then it is random in eval mode.
     """
-    return case.once(_measured)
+    measured = case.once(_measured)
+    if isinstance(measured, str):
+        raise UnknownError(measured)
+    return measured
 
 
-def _measured(case: Case) -> float | None:
+def _measured(case: Case) -> float | str:
+    """The dependence, or why it is not known."""
     seen = case.answers
     batch = seen.spare()
     if batch is None or batch.rows < 4 or batch.running is None:
-        return None
+        return "needs a batch of four rows or more that may pass the model once more"
     half = batch.rows // 2
     try:
         changed = seen.again(_first_half_twice(batch), nullcontext())
-    except Exception:  # noqa: BLE001 - a model need not take rows in another order
-        return None
+    except NormscopeError as error:
+        return f"needs a model that takes the rows of a batch in another order. {error}"
     whole, part = batch.running.output, None if changed is None else changed.output
     if whole is None or part is None or len(whole) != batch.rows or len(part) != batch.rows:
-        return None
+        return "needs an answer for each row of a batch"
     deviation = float(whole.std(dim=0, correction=0).square().mean().sqrt())
     moved = float((part - whole)[:half].square().mean().sqrt())
     random = float((part[half : 2 * half] - part[:half]).square().mean().sqrt())
-    if not deviation > 0 or not math.isfinite(moved) or 2 * random > moved > 0:
-        return None
+    if not deviation > 0 or not math.isfinite(moved):
+        return "needs answers that are finite, and not the same for all rows"
+    if 2 * random > moved > 0:
+        return "needs a model that is not random in eval mode: two answers to one row differ"
     return moved / deviation
 
 

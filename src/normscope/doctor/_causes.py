@@ -27,8 +27,10 @@ _PADDING = 0.1
 _FEW_ROWS = 8
 _LARGE_MOMENTUM = 0.5
 _OF_KERAS, _OF_PYTORCH = 0.9, 0.1
-_MUCH_OF_THE_START = 0.05
+MUCH_OF_THE_START = 0.05
+"""A share of the initial mean 0 and variance 1 that is worth a word."""
 _OF_ONE_BATCH = 2.0
+_ROUNDED = 0.99
 
 
 @dataclass(frozen=True)
@@ -216,11 +218,11 @@ def _meant(momentum: float) -> float:
 def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """Much of the initial mean 0 and variance 1 is left in the statistics, and makes them wrong."""
     left = {fit.path: case.norms[fit.path].initial_share for fit in off}
-    if not left or min(left.values()) < _MUCH_OF_THE_START:
+    if not left or min(left.values()) < MUCH_OF_THE_START:
         return None
     path = off[0].path
     norm = case.norms[path]
-    if not _fits_without_the_start(norm, left[path], case.observation.batch_sights.of[path]):
+    if not wrong_without_the_start(norm, case.observation.batch_sights.of[path]) < 0.5:  # most
         return None
     return Cause(
         "slow statistics",
@@ -231,25 +233,44 @@ def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause |
     )
 
 
-def _fits_without_the_start(norm: RunningNorm, left: float, sights: Sequence[Sight]) -> bool:
-    """Whether most of what is wrong with the running mean is that share of the initial zero."""
+def wrong_without_the_start(norm: RunningNorm, sights: Sequence[Sight]) -> float:
+    r"""How much of what is wrong with running means is left without the share of the initial 0.
+
+    With the share w that the counter says is left of the start, and the mean and deviation of what
+    the layer is given:
+
+    .. math:: \Vert (\mathrm{mean_{run}} / (1 - w) - \mathrm{mean}) / \mathrm{deviation} \Vert
+              \; / \; \Vert (\mathrm{mean_{run}} - \mathrm{mean}) / \mathrm{deviation} \Vert
+
+    Above 1 for a counter that was set by something else than these statistics: a recalibration, a
+    reset. Infinite where a running variance is below w, the initial 1's share, which proves that.
+    """
     seen = [sight.moments for sight in sights if sight.moments is not None]
-    if norm.mean is None or not seen:
-        return False
-    exact, running = merge_all(seen).mean, in_float64(norm.mean)
-    return bool((running / (1 - left) - exact).norm() < (running - exact).norm() / 2)
+    left = norm.initial_share
+    if norm.mean is None or norm.variance is None or not seen:
+        return math.inf
+    if bool((in_float64(norm.variance) < left * _ROUNDED).any()):
+        return math.inf
+    exact, running = merge_all(seen), in_float64(norm.mean)
+    width = (exact.population_variance + norm.eps).sqrt()
+    before = ((running - exact.mean) / width).norm()
+    return float(((running / (1 - left) - exact.mean) / width).norm() / before)
 
 
-def _other_input(_: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
+def _other_input(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """Only the first layer sees the scale of the inputs; it normalizes it away for the others."""
     if not off or off[0] is not fits[0] or 2 * len(off) > len(fits) + 1:
         return None
-    if len(fits) < 2 and (math.isnan(fits[0].scale) or abs(math.log(fits[0].scale)) < OFF):
+    first = fits[0]
+    scaled = not math.isnan(first.scale) and abs(math.log(first.scale)) >= OFF
+    alone = len(off) == 1 < len(fits) and not isinstance(case.wrapper, AveragedModel)
+    if not scaled and not alone:
         return None
-    first, others = fits[0], "" if len(fits) < 2 else ", and the others fit"
-    only = f"Only the first batch norm, {first.path!r}, is off{others}"
+    only = f"Of {len(fits)} batch norms only the first, {first.path!r}, is off"
+    if len(off) > 1 or len(fits) < 2:
+        only = f"The first batch norm, {first.path!r}, is off"
     fix = "Scale the inputs as they were in training. Recalibrating would hide the mistake."
-    if not math.isnan(first.scale) and abs(math.log(first.scale)) >= OFF:
+    if scaled:
         why = f"{only}: in all channels alike, its input is {first.scale:.3g} times as wide."
         return Cause(INPUT, why, fix, {"scale": first.scale})
     why = (

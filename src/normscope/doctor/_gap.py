@@ -8,14 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from normscope.doctor._counted import counted
 from normscope.doctor._observation import Observation
 from normscope.doctor._scores import Measure, Outcome
 from normscope.records import Evidence
 
 _SURE = 3.0
 _OF_A_CONSTANT = 1.5
-_LEAST: dict[Measure, float] = {"accuracy": 0.01, "squared error": 0.05, "output": 0.5}
-_BROKEN: dict[Measure, float] = {"accuracy": 0.2, "squared error": 0.5, "output": math.inf}
+_LEAST: dict[Measure, float] = {
+    "accuracy": 0.01, "squared error": 0.05, "loss": 0.1, "output": 0.5,
+}  # fmt: skip
+_BROKEN: dict[Measure, float] = {
+    "accuracy": 0.2, "squared error": 0.5, "loss": math.inf, "output": math.inf,
+}  # fmt: skip
+"""In the units of `Gap.size`; of a loss, whose unit nobody knows, in losses by the batch."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,14 @@ class Gap:
 
     Attributes:
         measure: by which the answers are judged.
-        running: the mean score with running statistics: the share right, or minus the squared
-            error in units of the targets' variance; NaN where nothing says what is right.
+        running: the mean score with running statistics: the share right, minus the squared error
+            in units of the targets' variance, or minus the loss; NaN where nothing says what is
+            right.
         by_batch: the same with batch statistics.
         size: how much better batch statistics are; where nothing says what is right, how far the
             answers are apart, in deviations of those with batch statistics.
         error: the standard error of `size` over rows; 0 where nothing says what is right.
-        rows: how many.
+        rows: how many; of losses, of which there is one for a batch, how many batches.
         finite: whether the answers with running statistics are.
     """
 
@@ -46,17 +53,27 @@ class Gap:
     def is_harm(self) -> bool:
         """Whether running statistics are worse, by more than luck and enough to matter."""
         return not self.finite or (
-            self.size >= _LEAST[self.measure] and self.size > _SURE * self.error
+            self.size >= _LEAST[self.measure] * self._unit and self.size > _SURE * self.error
         )
 
     @property
     def is_broken(self) -> bool:
         """Whether the model with running statistics is of no use."""
-        return not self.finite or self.size >= _BROKEN[self.measure]
+        return not self.finite or self.size >= _BROKEN[self.measure] * self._unit
+
+    @property
+    def _unit(self) -> float:
+        return abs(self.by_batch) if self.measure == "loss" else 1.0
+
+    def over(self, rows: int) -> str:
+        """So many rows, or batches, in words."""
+        if self.measure == "loss":
+            return f"{rows:,} batch{'es' * (rows != 1)}"
+        return counted(rows, "row")
 
     def told(self) -> str:
         """In words."""
-        n = f"n = {self.rows:,} rows"
+        n = f"n = {self.over(self.rows)}"
         if not self.finite:
             return f"With running statistics the answers are not finite ({n})."
         if self.measure == "accuracy":
@@ -69,6 +86,11 @@ class Gap:
                 f"The squared error is {-self.running:.3g} of the targets' variance with running "
                 f"statistics and {-self.by_batch:.3g} with batch statistics ({n})."
             )
+        if self.measure == "loss":
+            return (
+                f"The loss, the one number that the model returns, is {-self.running:.3g} with "
+                f"running statistics and {-self.by_batch:.3g} with batch statistics ({n})."
+            )
         return (
             f"The answers with running statistics are {self.size:.2g} deviations from those with "
             f"batch statistics ({n})."
@@ -76,14 +98,19 @@ class Gap:
 
     def evidence(self) -> dict[str, Evidence]:
         """In numbers."""
-        evidence: dict[str, Evidence] = {"gap": self.size, "rows": self.rows}
+        unit = "batches" if self.measure == "loss" else "rows"
+        evidence: dict[str, Evidence] = {"gap": self.size, unit: self.rows}
         if self.measure != "output":
             evidence |= {
-                f"{self.measure}, running statistics": abs(self.running),
-                f"{self.measure}, batch statistics": abs(self.by_batch),
+                f"{self.measure}, running statistics": self._shown(self.running),
+                f"{self.measure}, batch statistics": self._shown(self.by_batch),
                 "standard error of the gap": self.error,
             }
         return evidence
+
+    def _shown(self, score: float) -> float:
+        """What a score is made from."""
+        return score if self.measure == "accuracy" else -score
 
 
 def gap_of(observation: Observation) -> Gap | None:
@@ -95,6 +122,25 @@ def gap_of(observation: Observation) -> Gap | None:
         if is_finite(batch.by_batch)  # or else the data are to blame, or the weights
     ]
     return gap_between([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def why_no_gap(observation: Observation) -> str:
+    """What is missing where nothing can be compared."""
+    both = [
+        (batch.running, batch.by_batch)
+        for batch in observation.batches
+        if batch.running is not None and batch.by_batch is not None
+    ]
+    if not both:
+        return "needs batches in which every batch norm has more than one value per channel"
+    if all(by_batch.output is None for _, by_batch in both):
+        return (
+            "needs answers: the model returned no floating-point tensor; pass "
+            "forward=lambda model, batch: ... that returns its outputs, or its loss"
+        )
+    if not any(is_finite(by_batch) for _, by_batch in both):
+        return "needs answers that are finite with batch statistics"
+    return "needs answers of one shape: they have another with batch statistics than in eval mode"
 
 
 def gap_between(running: Sequence[Outcome], by_batch: Sequence[Outcome]) -> Gap | None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-Measure = Literal["accuracy", "squared error", "output"]
-"""What outputs are judged by: class labels, targets of their own shape, or only each other."""
+Measure = Literal["accuracy", "squared error", "loss", "output"]
+"""What outputs are judged by: class labels, targets of their own shape, their own size where they
+are one number for a batch, or only each other."""
 
 _TARGETS = ("labels", "label", "targets", "target", "y")
 _IGNORED = (-100, 255)
@@ -22,10 +23,12 @@ class Outcome:
 
     Attributes:
         output: the first tensor of floating-point numbers in the answer, a row for each row of
-            the batch, in float64; None if there is none.
+            the batch, in float64; or the one number that is the whole answer; None if there is
+            none.
         scores: per row, how good that is: the share right (of the largest output; of the sign,
             where targets are zeros and ones), or minus the squared error in units of the targets'
-            variance; None where nothing says what is right.
+            variance; for the batch, minus the one number, which is a loss; None where nothing says
+            what is right.
         measure: what it is judged by.
         unfit: why what the batch says is right could not be used, or not all of it; empty if it
             could, or if the batch says nothing.
@@ -45,7 +48,7 @@ def outcome_of(answer: Any, batch: Any) -> Outcome:
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim and leaf.numel()
     ]
     if not tensors:
-        return Outcome(None, None, "output")
+        return _of_loss(answer)
     output = tensors[0].detach().cpu().double()
     given = _given(batch)
     if given is None:
@@ -62,6 +65,19 @@ def outcome_of(answer: Any, batch: Any) -> Outcome:
     if (error := _squared_error(output, target)) is not None:
         return Outcome(_rows(output), -error, "squared error")
     return Outcome(_rows(output), None, "output", _unfit(output, target))
+
+
+def _of_loss(answer: Any) -> Outcome:
+    """Of a model that computes its loss and returns nothing else."""
+    numbers = [
+        leaf.detach()
+        for leaf in pytree.tree_leaves(answer)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and not leaf.ndim
+    ]
+    if not numbers:
+        return Outcome(None, None, "output")
+    loss = numbers[0].cpu().double().reshape(1)
+    return Outcome(loss[:, None], -loss, "loss")
 
 
 def target_of(batch: Any) -> Tensor | None:

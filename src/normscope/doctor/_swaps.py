@@ -77,8 +77,8 @@ def swaps(observation: Observation, fits: Sequence[LayerFit], gap: float) -> Swa
     exact = _exact(observation)
     order = sorted(fits, key=_distance, reverse=True)
     spare = observation.spare_batches
-    usable = spare - min(_FOR_OTHER_RULES, max(spare - 1, 0) // 2)
-    needed = len(order) + 1 + min(_FOR_OTHER_RULES, len(order) - 1)
+    usable = spare - min(_FOR_OTHER_RULES, spare // 2)
+    needed = len(order) + 1 + min(_FOR_OTHER_RULES, len(order))
     batches = len(observation.batches) + max(needed - spare, 0)
     each = min(_MOST_BATCHES, usable // (len(order) + 1)) or 1
     left = _gap_with(observation, exact, each)

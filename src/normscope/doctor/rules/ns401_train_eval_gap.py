@@ -9,8 +9,11 @@ variance, or, where nothing says what is right, half a deviation), it names the 
 whose running statistics do not describe its input, in deviations and against the sampling noise of
 such batches; swaps one layer's running statistics at a time into the model with exact ones, to say
 what each costs, and how much of the gap exact statistics would leave; and tells the causes apart.
-A swap takes a batch of its own. Where there are fewer than layers, halves of them are swapped, and
-the half that costs more is halved again; the message says how many were swapped alone.
+
+Of a model that returns its loss, one number for a batch, the losses are compared: three standard
+errors over batches, and a tenth of it. A swap takes a batch of its own. Where there are fewer than
+layers, halves of them are swapped, and the half that costs more is halved again; the message says
+how many were swapped alone.
 
 ## Why it matters
 
@@ -41,9 +44,11 @@ last.
 ## On purpose
 
 A model whose statistics are its batch's at test time as well (pix2pix, few-shot episodes): suppress
-the rule with that reason. Models that were just built, or are in their first hundred steps, where
-weights move faster than statistics follow, are at info; so is a small gap to which no layer's
-statistics can be held, as where a network has learned its training batches by heart.
+the rule with that reason. Models that were just built are at info, and so are those in their first
+steps, in training mode, whose statistics are wrong by what is left in them of the initial mean 0
+and variance 1 (the counter says how much that is, and the statistics whether it is true: after a
+recalibration it is not). So is a small gap to which no layer's statistics can be held, as where a
+network has learned its training batches by heart; a large one is a warning.
 
 ## Symptoms
 
@@ -67,10 +72,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from normscope.doctor._attribution import Attribution, attribution_of
-from normscope.doctor._case import Case
+from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
 from normscope.doctor._counted import counted, percent
-from normscope.doctor._gap import Gap
+from normscope.doctor._gap import Gap, why_no_gap
 from normscope.doctor._layer_fit import LayerFit
 from normscope.doctor._rules import Found
 from normscope.doctor._swaps import Swap, Swaps, swaps
@@ -79,21 +84,30 @@ from normscope.records import Evidence, Severity
 
 _TOLD = 3
 _NEARLY = 0.95
+_ONE_LOSS = "needs two batches or more: the model returns one number for each, taken for its loss"
 
 
 def find(case: Case) -> Iterator[Found]:
-    """Yield a finding if running statistics are worse than those of the batch."""
+    """Yield a finding if running statistics are worse than those of the batch.
+
+    Raises:
+        UnknownError: if answers cannot be compared.
+    """
     seen = case.once(attribution_of)
     gap, off, cause = seen.gap, seen.off, seen.cause
+    if seen.fits and gap is None:
+        raise UnknownError(why_no_gap(case.observation))
+    if gap is not None and gap.measure == "loss" and gap.rows < 2:
+        raise UnknownError(_ONE_LOSS)
     if gap is None or cause is None or not gap.is_harm:
         return
-    if gap.measure == "output" and not off:
+    if gap.measure in {"loss", "output"} and not off:  # which may wander for other reasons
         return
     costs = swaps(case.observation, off, gap.size)
     if cause.name == UNKNOWN and costs.left is not None and costs.left < gap.size / 2:
         cause = many_small(seen.fits)
     yield Found(
-        severity=_severity(gap, cause, passes=seen.passes),
+        severity=_severity(gap, cause, passes=bool(seen.passes)),
         module=off[0].path if off else "",
         message=_message(seen, gap, costs, cause),
         fix=cause.fix,
@@ -102,15 +116,18 @@ def find(case: Case) -> Iterator[Found]:
 
 
 def _severity(gap: Gap, cause: Cause, *, passes: bool) -> Severity:
-    if gap.is_broken and not passes:
-        return "error"
-    return "info" if passes or cause.name in {MANY_SMALL, UNKNOWN} else "warning"
+    if passes:
+        return "info"
+    nothing_is_off = cause.name in {MANY_SMALL, UNKNOWN}
+    if gap.is_broken:
+        return "warning" if nothing_is_off else "error"
+    return "info" if nothing_is_off else "warning"
 
 
 def _message(seen: Attribution, gap: Gap, costs: Swaps, cause: Cause) -> str:
     parts = [f"{gap.told()} Cause: {cause.name}. {cause.why}"]
     if seen.passes:
-        parts.append("The model was just built, or its training has just begun: it will pass.")
+        parts.append(seen.passes)
     if off := seen.off:
         parts.append(
             f"The first layer whose running statistics do not describe its input is "
@@ -131,7 +148,7 @@ def _costs_told(costs: Swaps, off: int, gap: Gap) -> Iterator[str]:
         few = ", or of a few together," if costs.alone < len(costs.of) else ""
         yield (
             f"The running statistics of one layer alone{few} cost, each measured on "
-            f"{costs.of[0].rows:,} rows of its own: {', '.join(told)}{rest}."
+            f"{gap.over(costs.of[0].rows)} of its own: {', '.join(told)}{rest}."
         )
     if costs.alone < off:
         are = "is" if off == 1 else "are"
@@ -155,7 +172,8 @@ def _amount(cost: float, gap: Gap) -> str:
         return "every answer"
     if gap.measure == "accuracy":
         return f"{100 * cost:.1f} points"
-    return f"{cost:.2g} {'of the variance' if gap.measure == 'squared error' else 'deviations'}"
+    units = {"squared error": "of the variance", "loss": "of the loss"}
+    return f"{cost:.2g} {units.get(gap.measure, 'deviations')}"
 
 
 def _evidence(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> dict[str, Evidence]:
@@ -171,7 +189,8 @@ def _evidence(gap: Gap, off: Sequence[LayerFit], costs: Swaps, cause: Cause) -> 
     if off:
         evidence["layers swapped alone"] = costs.alone
     if costs.of:
-        evidence["rows of each swap"] = costs.of[0].rows
+        unit = "batches" if gap.measure == "loss" else "rows"
+        evidence[f"{unit} of each swap"] = costs.of[0].rows
     return evidence | cause.evidence | {_key(swap): swap.cost for swap in costs.of}
 
 

@@ -54,7 +54,7 @@ from dataclasses import dataclass
 import torch
 
 from normscope.doctor._batch_mates import dependence_on_batch_mates
-from normscope.doctor._case import Case
+from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._functional_calls import FunctionalCall
 from normscope.doctor._rules import Found
 from normscope.doctor._ways import listed
@@ -82,18 +82,26 @@ _FIX_OTHER = (
 
 
 def find(case: Case) -> Iterator[Found]:
-    """Yield one finding: the batch norms to blame, and how far answers move."""
+    """Yield one finding: the batch norms to blame, and how far answers move.
+
+    Raises:
+        UnknownError: if that cannot be measured, and nothing is to blame.
+    """
     seen, suspects = case.observation, _suspects(case)
     if suspects and any(batch.running is None for batch in seen.batches):
         count = sum(batch.running is None for batch in seen.batches)
         why = "a batch with one value per channel raises"
         yield _found("error", suspects, why, {"batches that raise": count})
         return
-    moved = dependence_on_batch_mates(case)
-    if moved is None:
-        if suspects:
-            yield _found("info", suspects, "how far it moves could not be measured", {})
-    elif moved > _tolerance(case):
+    try:
+        moved = dependence_on_batch_mates(case)
+    except UnknownError as unknown:
+        if not suspects:
+            raise
+        why = f"how far it moves could not be measured ({unknown})"
+        yield _found("info", suspects, why, {})
+        return
+    if moved > _tolerance(case):
         yield _found(
             "warning" if suspects else "info",
             suspects,

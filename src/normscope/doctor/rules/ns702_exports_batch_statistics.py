@@ -49,10 +49,11 @@ statistics sometimes (an info).
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from normscope.doctor._batch_mates import dependence_on_batch_mates
-from normscope.doctor._case import Case
+from normscope.doctor._case import Case, UnknownError
 from normscope.doctor._exported import ProgramNorm, program_norms
 from normscope.doctor._rules import Found
 from normscope.doctor._ways import listed
@@ -86,9 +87,10 @@ def find(case: Case) -> Iterator[Found]:
 def _program(case: Case, by_batch: list[ProgramNorm], norms: int) -> Found:
     evidence: "dict[str, Evidence]" = {"batch norms": len(by_batch), "of": norms}
     cost = ""
-    if case.has_data and (moved := dependence_on_batch_mates(case)) is not None:
-        evidence[_MOVED] = moved
-        cost = f" Answers move by {moved:.2g} of their deviation with other rows beside them."
+    if case.has_data:
+        with suppress(UnknownError):
+            moved = evidence[_MOVED] = dependence_on_batch_mates(case)
+            cost = f" Answers move by {moved:.2g} of their deviation with other rows beside them."
     return Found(
         severity="error",
         module=by_batch[0].name,
