@@ -101,3 +101,22 @@ def test_whenever_it_raises_nothing_has_changed(
     else:
         assert len(calls) < call
         assert momenta(model) == [0.5] * 3, "the control"
+
+
+@pytest.mark.parametrize("first", [0.1, None])
+@pytest.mark.parametrize("momentum", [0.01, None])
+def test_a_receipt_has_each_figure_before_and_after(
+    first: float | None, momentum: float | None
+) -> None:
+    receipt = set_momentum(network(first, 0.5), momentum)
+    assert receipt.before.keys() == receipt.after.keys()
+    assert "nan" not in str(receipt)
+    averages = "layers that take the plain average"
+    if first is None or momentum is None:
+        assert receipt.before[averages] == [first, 0.5].count(None)
+        assert receipt.after[averages] == [momentum, momentum].count(None)
+    else:
+        assert averages not in receipt.before
+    if momentum is not None:
+        assert receipt.before["largest momentum"] == 0.5
+        assert receipt.after["largest momentum"] == 0.01

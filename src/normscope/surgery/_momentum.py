@@ -54,7 +54,7 @@ def set_momentum(
     }
     wanted = {plain_path(model, path): norms[path] for path in chosen(model, norms, modules)}
     changes, left = {}, {}
-    before = _figures(wanted)
+    old = [norm.momentum for norm in wanted.values()]
     with all_or_nothing(model):
         for path, norm in wanted.items():
             new = _new(norm, momentum)
@@ -66,13 +66,14 @@ def set_momentum(
         if not changes and not left:
             msg = f"set_momentum: {type(model).__name__} has no layer with a momentum."
             raise InputError(msg)
+        before, after = _figures(old, [norm.momentum for norm in wanted.values()])
         return Receipt(
             operation="set_momentum",
             changed=tuple(Change(module=path, change=done) for path, done in changes.items()),
             left=tuple(Left(module=path, reason=why) for path, why in left.items()),
             notes=(_NOTE,) if changes else (),
             before=before,
-            after=_figures(wanted),
+            after=after,
         )
 
 
@@ -121,9 +122,16 @@ def _set(path: str, module: nn.Module, momentum: float | None) -> None:
     vars(module)["momentum"] = momentum
 
 
-def _figures(norms: dict[str, RunningNorm]) -> dict[str, float]:
-    """The span of what there is."""
-    momenta = [norm.momentum for norm in norms.values() if norm.momentum is not None]
-    if not momenta:
-        return {}
-    return {"smallest momentum": min(momenta), "largest momentum": max(momenta)}
+def _figures(
+    before: list[float | None], after: list[float | None]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The span of what there was and is; a plain average has no momentum, and is counted."""
+    both = before, after
+    numbers = [[momentum for momentum in momenta if momentum is not None] for momenta in both]
+    figures: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for told, momenta, found in zip(figures, both, numbers, strict=True):
+        if all(numbers):
+            told |= {"smallest momentum": min(found), "largest momentum": max(found)}
+        if None in before + after:
+            told["layers that take the plain average"] = momenta.count(None)
+    return figures
