@@ -77,6 +77,19 @@ def test_only_the_first_layer_is_said_of_one_layer_alone() -> None:
     assert finding.evidence["cause"] == "stale"
 
 
+def test_of_two_layers_one_may_be_off_alone() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = deep()[:3], [nn.Linear(16, 16), nn.BatchNorm1d(16), nn.Linear(16, 3)]
+        model = fitted_of(nn.Sequential(*first, *second), data())
+    with torch.no_grad():
+        model[4].running_mean += 3
+    assert cause(model, data()) == "one layer's statistics"
+    with torch.no_grad():
+        model[1].running_mean += 3
+    assert cause(model, data()) == "stale"
+
+
 def test_the_factor_of_the_input_is_told() -> None:
     (finding,) = cases.bad_input_scaled().of("NS401")
     assert finding.evidence["scale"] == pytest.approx(255, rel=0.1)
@@ -336,7 +349,7 @@ def test_too_few_batches_leave_a_group_and_say_how_many_it_takes() -> None:
 @pytest.mark.parametrize(
     ("count", "alone", "told"),
     [
-        (1, 0, "None of 11 layers that are off could be swapped alone: .* about 15."),
+        (1, 0, "None of 11 layers that are off could be swapped alone: .* about 15 batches."),
         (
             5,
             0,

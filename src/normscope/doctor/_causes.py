@@ -364,7 +364,7 @@ def _changed_since(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]
             "The weights are an average; the statistics are those of one model.",
             f"{_RECALIBRATE}, or AveragedModel(use_buffers=True).",
         )
-    if len(off) == 1 and len(fits) > 2:
+    if len(off) == 1 < len(fits):
         return Cause(
             ALONE,
             f"Of {len(fits)} batch norms only {off[0].path!r} is off: its statistics, or the "

@@ -154,8 +154,8 @@ def _costs_told(costs: Swaps, off: int, gap: Gap) -> Iterator[str]:
         are = "is" if off == 1 else "are"
         yield (
             f"{costs.alone or 'None'} of {counted(off, 'layer')} that {are} off could be swapped "
-            "alone: a swap takes a batch of its own, and to swap all of them takes about "
-            f"{costs.batches:,}."
+            "alone: each takes a batch of its own, and all of them together need about "
+            f"{costs.batches:,} batches."
         )
 
 
