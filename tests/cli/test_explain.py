@@ -31,7 +31,11 @@ def table() -> EvidenceTable:
         environment=study.environment,
         arms=tuple(
             ExplainedArm(
-                key=key, words=key, name=name, best_learning_rate=0.02, at_the_edge=key == "none"
+                key=key,
+                words=f"a {key}",
+                name=name,
+                best_learning_rate=0.02,
+                at_the_edge=key == "none",
             )
             for key, name in names.items()
         ),
@@ -58,9 +62,14 @@ def test_the_table_reads_well(width: int) -> None:
         assert part in text, part
     assert "survives Each at its own best learning rate" in text
     assert "Left out: batch norm on the logits alone." in text
-    assert "Best rates: none 0.02*; batch 0.02; weight 0.02. * at the edge of the grid." in text
+    assert (
+        "none (a none) 0.02*; batch (a batch) 0.02; weight (a weight) 0.02. * at the edge" in text
+    )
+    assert "To survive is not to be proved" in text
+    assert "The gain: L(batch) − L(none)." in text
     counted = [sum(r.judgement == what for r in made.rows) for what in ("survives", "contradicted")]
-    assert f"{counted[0]} survives, {counted[1]} contradicted" in text
+    verb = "survives" if counted[0] == 1 else "survive"
+    assert f"predictions: {counted[0]} {verb}, {counted[1]} contradicted" in text
     assert sum(bool(line) and not line.startswith(" ") for line in lines) >= 12, "explanations"
 
 

@@ -23,6 +23,7 @@ _STYLES: dict[Judgement, str] = {
     "contradicted": "bold red",
     "not decided": "bold yellow",
 }
+_SEVERAL = {"survives": "survive"}
 _WIDTH = max(map(len, _STYLES))
 
 
@@ -123,8 +124,12 @@ def _region(low: float, high: float) -> str:
 def _summary(table: EvidenceTable) -> Text:
     """How many of each."""
     counts = Counter(row.judgement for row in table.rows)
-    there = [(f"{counts[what]} {what}", style) for what, style in _STYLES.items() if counts[what]]
-    return Text(", ").join(Text(*part) for part in there)
+    told = [
+        Text(f"{n} {what if n == 1 else _SEVERAL.get(what, what)}", style)
+        for what, style in _STYLES.items()
+        if (n := counts[what])
+    ]
+    return Text.assemble(f"Of {counted(len(table.rows), 'prediction')}: ", Text(", ").join(told))
 
 
 def _conditions(table: EvidenceTable) -> Iterable[Text]:
@@ -140,14 +145,27 @@ def _conditions(table: EvidenceTable) -> Iterable[Text]:
         "verdicts after Holm's procedure over all rows that could be judged.",
         "dim",
     )
+    yield Text(
+        "To survive is not to be proved: one prediction came out, on these data, for this network, "
+        "and another explanation may predict the same. A contradiction is about these conditions "
+        "as well.",
+        "dim",
+    )
     best = "; ".join(
-        f"{arm.key} {arm.best_learning_rate:g}{'*' * arm.at_the_edge}" for arm in table.arms
+        f"{arm.key} ({arm.words}) {arm.best_learning_rate:g}{'*' * arm.at_the_edge}"
+        for arm in table.arms
     )
     edge = any(arm.at_the_edge for arm in table.arms)
-    yield Text(f"Best rates: {best}." + " * at the edge of the grid." * edge, "dim")
+    yield Text(f"Arms and their best rates: {best}." + " * at the edge of the grid." * edge, "dim")
     if table.left_out:
         yield Text(_left_out(table.left_out), "dim")
-    yield Text("What the letters mean, and the thresholds' reasons: docs/explain.md", "dim")
+    yield Text(
+        "L: percentage of the training rows that are right while an arm is trained on them, mean "
+        "over the epochs; E: in the first epoch; A: percentage of the test rows that are right at "
+        "the end; F: what the choice of the learning rate costs. The gain: L(batch) − L(none).",
+        "dim",
+    )
+    yield Text("The other letters, and the thresholds' reasons: docs/explain.md", "dim")
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> str:

@@ -21,7 +21,7 @@ RATES_AND_START = (
         _LARGER,
         "Bjorck et al. 2018",
         "At the smallest rate of the grid, where this account leaves nothing to gain, batch norm "
-        "is ahead by less than half of what it is ahead with each at its own best rate.",
+        "is ahead by less than half of its lead with each at its own best rate.",
         "[L(batch) − L(none) at the smallest rate] − ½ [L(batch) − L(none)]",
         "points",
         predicted=BELOW,
@@ -164,8 +164,8 @@ RATES_AND_START = (
         "independent",
         _START,
         "Bjorck et al. 2018",
-        "Before the first step, the part of the gradient that is the same whatever the example is "
-        "smaller under batch norm, by a fifth at least.",
+        "Before the first step, the part of the gradient that all examples share is smaller under "
+        "batch norm, by a fifth at least.",
         "H(batch) / H(none)",
         "ratio",
         predicted=Region(high=0.8),
