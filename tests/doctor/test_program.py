@@ -119,6 +119,23 @@ def test_rules_on_data_that_see_nothing_are_skipped_and_not_silent(save: Save) -
     assert diagnosis.conditions["batch norms"] == 1
 
 
+def frozen(norm: nn.Module) -> nn.Module:
+    """Behind an activation, so that freezing does not fold it."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), norm).eval()
+    freeze: nn.Module = torch.jit.freeze(torch.jit.script(model))
+    return freeze
+
+
+def test_a_frozen_program_has_constants_and_no_mode() -> None:
+    """Its statistics are stored: it does not normalize by the batch."""
+    diagnosis = check(frozen(nn.BatchNorm1d(3)), data())
+    assert not diagnosis.findings
+    assert "NS702" in diagnosis.silent
+    assert "NS401" not in diagnosis.silent
+    by_batch = frozen(nn.BatchNorm1d(3, track_running_stats=False))
+    assert check(by_batch, data()).of("NS702")  # the control
+
+
 class Around(nn.Module):
     """A program as a part of a model."""
 

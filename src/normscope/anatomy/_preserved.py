@@ -283,7 +283,8 @@ def modes_preserved(model: nn.Module) -> Iterator[None]:
         >>> [module.training for module in model]
         [True, False]
     """
-    modes = [(module, module.training) for module in model.modules()]
+    # A frozen module of TorchScript has no mode.
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     try:
         yield
     finally:

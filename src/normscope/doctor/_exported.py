@@ -70,5 +70,6 @@ def _of_script(model: torch.jit.ScriptModule) -> Iterator[ProgramNorm]:
     graph: Any = getattr(model, "inlined_graph", None)
     for node in [] if graph is None else graph.findAllNodes("aten::batch_norm"):
         _, _, _, mean, _, training, *_ = node.inputs()
-        without = mean.node().kind() == "prim::Constant"
+        # Frozen statistics are constants as well, and there.
+        without = mean.node().kind() == "prim::Constant" and mean.toIValue() is None
         yield ProgramNorm(node.output().debugName(), training.toIValue() is True or without)

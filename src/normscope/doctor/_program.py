@@ -51,7 +51,7 @@ class Program(nn.Module):
             for norm in shown.values()
             if norm.running_mean is not None
         }
-        self.training = scripted and program.training
+        self.training = scripted and _is_training(program)
         # What TorchScript calls its norms are not paths.
         self.hidden = [n.name for n in norms if not (shown if scripted else n.name in shown)]
         # Neither a submodule nor in a container: nobody is to find it a second time.
@@ -71,7 +71,7 @@ class Program(nn.Module):
 
     def train(self, mode: bool = True) -> "Program":  # noqa: FBT001, FBT002 - PyTorch's
         """Set the mode; of the program as well, if it has any."""
-        with suppress(NotImplementedError):  # an exported one has none
+        with suppress(NotImplementedError, AttributeError):  # an exported or a frozen one has none
             vars(self)["_of_program"]("train")(mode)
         super().train(mode)
         return self
@@ -142,9 +142,14 @@ def _fill(
         known = None if wanted is None else wanted.get(path)
         norm = _norm(child, known) if known or wanted is None else None
         inner = nn.Module() if norm is None else norm
-        inner.training = wanted is None and child.training
+        inner.training = wanted is None and _is_training(child)
         _fill(inner, child, wanted, f"{path}.")
         part.add_module(name, inner)
+
+
+def _is_training(module: nn.Module) -> bool:
+    """In which mode a scripted module is; a frozen one has none."""
+    return bool(getattr(module, "training", False))
 
 
 def _norm(module: nn.Module, known: ProgramNorm | None) -> _Norm | None:
