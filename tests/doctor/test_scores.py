@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from normscope.anatomy import Outcome, classes_of, outcome_of
 from normscope.doctor import check
 from normscope.doctor._gap import gap_between
-from normscope.doctor._scores import Outcome, outcome_of
 from normscope.surgery import freeze
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
 
@@ -42,6 +42,20 @@ def test_numbers_are_judged_in_units_of_their_variance() -> None:
     outcome = outcome_of(torch.zeros(2), (None, torch.tensor([-2.0, 2.0])))
     assert outcome.scores is not None
     assert (outcome.measure, outcome.scores.tolist()) == ("squared error", [-1, -1])
+
+
+def test_of_several_parts_that_may_be_labels_none_is_taken() -> None:
+    """Lengths and labels look alike; rows' own numbers do not."""
+    logits, labels = torch.eye(3)[[0, 1, 1, 2]], torch.tensor([0, 1, 1, 2])
+    lengths, numbers = torch.tensor([1, 2, 2, 2]), torch.arange(4)
+    outcome = outcome_of(logits, (None, lengths, labels))
+    assert outcome.measure == "output"
+    assert "several parts of a batch may be class labels" in outcome.unfit
+    assert classes_of((None, lengths, labels)) is None
+    for batch in ((None, labels, numbers), (None, labels, "words"), (None, labels)):
+        outcome = outcome_of(logits, batch)
+        assert outcome.scores is not None
+        assert outcome.scores.tolist() == [1, 1, 1, 1]
 
 
 def test_a_model_may_answer_with_one_number_per_row() -> None:

@@ -330,6 +330,51 @@ def test_accuracy_and_shifts_before_and_after() -> None:
     assert not receipt.notes
 
 
+class Loss(nn.Module):
+    """Returns its loss and nothing else."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.model(x), labels)
+
+
+class Named(nn.Module):
+    """Answers by name."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.model(x)}
+
+
+def test_answers_are_judged_by_what_batches_say_is_right() -> None:
+    """Mappings, losses, maps of labels, numbers; not where two parts may be labels."""
+    model, batches = labelled(300, 50, ordered=False)
+    mappings = [{"x": x, "labels": labels} for x, labels in batches]
+    right = recalibrate(copy.deepcopy(model), batches).after["accuracy, percent"]
+    named = Named(copy.deepcopy(model)).eval()
+    assert recalibrate(named, mappings).after["accuracy, percent"] == right
+    receipt = recalibrate(Loss(copy.deepcopy(model)).eval(), mappings)
+    assert receipt.before["loss"] > 2 * receipt.after["loss"] > 0
+    maps = [(x[:, :, None, None], labels[:, None, None]) for x, labels in batches]
+    seeing = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1, bias=False)).eval()
+    seeing[0].load_state_dict(model[0].state_dict())
+    nn.init.eye_(seeing[1].weight[:, :, 0, 0].detach())
+    assert recalibrate(seeing, maps).after["accuracy, percent"] == right
+    numbers = [(x, F.one_hot(labels, 3) * 2.0 - 0.5) for x, labels in batches]
+    receipt = recalibrate(copy.deepcopy(model), numbers)
+    name = "squared error, in variances of the targets"
+    assert receipt.before[name] > receipt.after[name] > 0
+    lengths = [(x, labels % 2 + 1, labels) for x, labels in batches]
+    receipt = recalibrate(copy.deepcopy(model), lengths)
+    assert receipt.after.keys() == {"shift of a mean, in deviations", "factor of a deviation"}
+
+
 def test_class_pure_batches_are_said_not_to_be_cured() -> None:
     model, batches = labelled(300, 50, ordered=True)
     receipt = recalibrate(model, batches)

@@ -22,6 +22,11 @@ from normscope.anatomy._preserved import preserved as preserved
 from normscope.anatomy._random_states import random_states_kept as random_states_kept
 from normscope.anatomy._running_norms import RunningNorm as RunningNorm
 from normscope.anatomy._running_norms import running_norms as running_norms
+from normscope.anatomy._scores import CONSTANT as CONSTANT
+from normscope.anatomy._scores import Measure as Measure
+from normscope.anatomy._scores import Outcome as Outcome
+from normscope.anatomy._scores import classes_of as classes_of
+from normscope.anatomy._scores import outcome_of as outcome_of
 from normscope.anatomy._weight_layers import WeightLayer as WeightLayer
 from normscope.anatomy._weight_layers import weight_layers as weight_layers
 from normscope.anatomy._wrappers import plain_path as plain_path

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from normscope.anatomy import CONSTANT, Measure, Outcome
 from normscope.doctor._counted import counted
 from normscope.doctor._observation import Observation
-from normscope.doctor._scores import Measure, Outcome
 from normscope.records import Evidence
 
 _SURE = 3.0
-_OF_A_CONSTANT = 1.5
 _LEAST: dict[Measure, float] = {
     "accuracy": 0.01, "squared error": 0.05, "loss": 0.1, "output": 0.5,
 }  # fmt: skip
@@ -183,7 +182,7 @@ def _by_one_measure(
 
 def _is_no_score(measure: Measure, scores: Sequence[Tensor]) -> bool:
     """A squared error far above that of a constant: the targets are not what answers look like."""
-    return measure == "squared error" and float(-torch.cat(list(scores)).mean()) > _OF_A_CONSTANT
+    return measure == "squared error" and float(-torch.cat(list(scores)).mean()) > CONSTANT
 
 
 def _of_scores(measure: Measure, running: Tensor, by_batch: Tensor, *, finite: bool) -> Gap:

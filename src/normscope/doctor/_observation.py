@@ -16,15 +16,17 @@ from normscope._errors import InputError, NormscopeError, OwnModelError
 from normscope._factories import told
 from normscope.anatomy import (
     Forward,
+    Outcome,
     batch_norm_layers,
+    classes_of,
     first_batches,
     normalizing_by_batch,
+    outcome_of,
     plainly,
     preserved,
     random_states_kept,
 )
 from normscope.doctor._functional_calls import FunctionalCall, noting_functional_calls
-from normscope.doctor._scores import Outcome, classes_of, outcome_of
 from normscope.doctor._sights import Sights, looking
 
 _KEPT_BYTES = 256 * 2**20

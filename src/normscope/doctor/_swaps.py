@@ -17,7 +17,7 @@ from normscope.doctor._sights import Sights
 from normscope.stats import merge_all
 
 if TYPE_CHECKING:
-    from normscope.doctor._scores import Outcome
+    from normscope.anatomy import Outcome
 
 _MOST_BATCHES = 4
 _FOR_OTHER_RULES = 3

@@ -10,13 +10,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from normscope._errors import InputError
 from normscope.anatomy import (
+    CONSTANT,
     Forward,
+    Measure,
     all_or_nothing,
     batch_norm_layers,
     batches_of,
     call,
     freeze_of,
     in_float64,
+    outcome_of,
     own_errors,
     plain_path,
     plainly,
@@ -28,6 +31,11 @@ from normscope.records import Change, Left, Receipt
 from normscope.stats import BatchSpread, Moments, gathered, together
 from normscope.surgery._refusals import refuse_no_loader, refuse_no_model
 
+_SCORES: dict[Measure, str] = {
+    "accuracy": "accuracy, percent",
+    "squared error": "squared error, in variances of the targets",
+    "loss": "loss",
+}
 _MISFIT = 0.01
 """Statistics that are further off than this afterwards, in deviations, are told of."""
 _NONE = (
@@ -146,7 +154,7 @@ def _measured(
     """
     batches = _Batches(batches_of(loader))
     use, watch = _telling(forward, batches), _Watch(wanted, batches)
-    before = _accuracy(model, batches, use)
+    before = _judged(model, batches, use).figures()
     count = sum(gathered(batches.number))
     norms = set_population_statistics_by_passes(
         model, batches, forward=use, norms=wanted.values(), look=watch
@@ -155,7 +163,9 @@ def _measured(
     exact = {paths[norm]: _Statistics.of(norm) for norm in norms}
     _refuse_what_does_not_fit(exact)
     with input_moments(norms) as seen:
-        after = _accuracy(model, batches, use)
+        after = _judged(model, batches, use).figures()
+    if after.get(_SCORES["squared error"], 0.0) > CONSTANT:
+        before, after = {}, {}
     given = {
         paths[norms[place]]: exact[paths[norms[place]]].like(moments)
         for place, moments in merged_over_ranks(seen).items()
@@ -355,31 +365,44 @@ class _Watch:
         )
 
 
-def _accuracy(model: nn.Module, batches: Iterable[Any], use: Forward) -> dict[str, float]:
-    """Percent right, where batches are pairs of inputs and class labels; else nothing.
-
-    Every batch passes through the whole model, whatever comes of it.
-    """
-    right = rows = 0
-    judged = True
+def _judged(model: nn.Module, batches: Iterable[Any], use: Forward) -> "_Judged":
+    """How good the answers are. Every batch passes through the whole model, judged or not."""
+    judged = _Judged(set(), 0.0, 0)
     for batch in batches:
-        logits, labels = use(model, batch), _labels(batch)
-        if labels is None or not isinstance(logits, Tensor) or logits.shape[:-1] != labels.shape:
-            judged = False
-            continue
-        right += int((logits.argmax(dim=-1) == labels.to(logits.device)).sum())
-        rows += len(labels)
-    everywhere = gathered((right, rows) if judged else (0, 0))
-    right, rows = (sum(each) for each in zip(*everywhere, strict=True))
-    return {"accuracy, percent": 100 * right / rows} if rows and judged else {}
+        outcome = outcome_of(use(model, batch), batch)
+        judged.measures.add(outcome.measure if outcome.scores is not None else "output")
+        if outcome.scores is not None:
+            judged.total += float(outcome.scores.sum())
+            judged.rows += len(outcome.scores)
+    everywhere = gathered(judged)
+    return _Judged(
+        set().union(*(theirs.measures for theirs in everywhere)),
+        sum(theirs.total for theirs in everywhere),
+        sum(theirs.rows for theirs in everywhere),
+    )
 
 
-def _labels(batch: Any) -> Tensor | None:
-    """What may be class labels: the second part of a batch, if it is one whole number per row."""
-    labels = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    if not isinstance(labels, Tensor) or labels.ndim != 1:
-        return None
-    return None if labels.is_floating_point() or labels.dtype == torch.bool else labels
+@dataclass
+class _Judged:
+    """How good answers are, where batches say what is right.
+
+    Attributes:
+        measures: what they are judged by.
+        total: of the scores, over the rows.
+        rows: how many.
+    """
+
+    measures: set[Measure]
+    total: float
+    rows: int
+
+    def figures(self) -> dict[str, float]:
+        """The mean score by its name; nothing where not all batches are judged by one measure."""
+        (measure, *others) = self.measures or {"output"}
+        if others or measure == "output":
+            return {}
+        mean = self.total / self.rows
+        return {_SCORES[measure]: 100 * mean if measure == "accuracy" else -mean}
 
 
 def _figures(found: dict[str, _Statistics], exact: dict[str, _Statistics]) -> dict[str, float]:

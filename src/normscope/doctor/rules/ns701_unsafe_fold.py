@@ -56,11 +56,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from normscope.anatomy import CallGraph, RunningNorm, in_float64, readable
+from normscope.anatomy import CallGraph, RunningNorm, in_float64, outcome_of, readable
 from normscope.doctor._case import Case
 from normscope.doctor._fold_places import FoldPlace, fold_places
 from normscope.doctor._rules import Found
-from normscope.doctor._scores import outcome_of
 from normscope.doctor._ways import joined, listed
 
 if TYPE_CHECKING:

@@ -12,9 +12,16 @@ Measure = Literal["accuracy", "squared error", "loss", "output"]
 """What outputs are judged by: class labels, targets of their own shape, their own size where they
 are one number for a batch, or only each other."""
 
+CONSTANT = 1.5
+"""A squared error above this is far above that of a constant, which is 1: the targets are not what
+such answers look like."""
+
 _TARGETS = ("labels", "label", "targets", "target", "y")
 _IGNORED = (-100, 255)
 """Labels that losses leave out: torch's default, and that of segmentation maps in bytes."""
+
+_SEVERAL = object()
+"""Stands where more than one part of a batch may be class labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +88,10 @@ def _of_loss(answer: Any) -> Outcome:
 
 
 def target_of(batch: Any) -> Tensor | None:
-    """What a batch says is right: its second part, or what it calls labels or targets."""
+    """What a batch says is right: its second part, or what it calls labels or targets.
+
+    Of more than two parts the second as well, unless another one looks like class labels, too.
+    """
     target = _given(batch)
     return target if isinstance(target, Tensor) and target.ndim else None
 
@@ -90,10 +100,17 @@ def _given(batch: Any) -> object:
     """What stands where a batch says what is right, of whatever kind."""
     target: object = None
     if isinstance(batch, tuple | list) and len(batch) > 1:
-        target = batch[1]
+        target = _SEVERAL if sum(map(_may_be_classes, batch[1:])) > 1 else batch[1]
     elif isinstance(batch, Mapping):
         target = next((batch[name] for name in _TARGETS if name in batch), None)
     return target
+
+
+def _may_be_classes(part: object) -> bool:
+    """Whether these are whole numbers, one per row, and not just the rows' own numbers."""
+    if not isinstance(part, Tensor) or part.ndim != 1 or part.is_floating_point():
+        return False
+    return part.dtype != torch.bool and len(part.unique()) < len(part)
 
 
 def classes_of(batch: Any) -> Tensor | None:
@@ -108,6 +125,11 @@ def classes_of(batch: Any) -> Tensor | None:
 
 
 def _no_labels(given: object) -> str:
+    if given is _SEVERAL:
+        return (
+            "several parts of a batch may be class labels (or lengths); pass pairs of what the "
+            "model takes and labels, or a mapping with 'labels'"
+        )
     what = "a single number" if isinstance(given, Tensor) else f"of type {type(given).__name__}"
     return f"they are {what}; pass a tensor with an entry for each row"
 
