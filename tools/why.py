@@ -182,9 +182,21 @@ def _paragraph(each: dict[str, Any], found: dict[str, Found]) -> str:
     if not where:
         return ""
     text = re.sub(r"{([^{}]+)}", lambda name: _figures(name[1], where), each["text"].strip())
-    others = [one.conditions.data for one in found.values() if one not in where]
-    only = f" (Not so on {' and '.join(others)}.)" if others else ""
-    return f"**{each['title']}** {' '.join(text.split())}{only}"
+    others = [_against(each["verdicts"], one) for one in found.values() if one not in where]
+    if others and not any(others):
+        others = [f"(Of {' and '.join(one.conditions.data for one in where)} alone.)"]
+    return " ".join([f"**{each['title']}** {' '.join(text.split())}", *filter(None, others)])
+
+
+def _against(verdicts: dict[str, str], found: Found) -> str:
+    """What is to be said of a study in which a row came out the other way."""
+    judged = {row.key: row.judgement for row in found.table.rows}
+    decided = {"survives", "contradicted"}
+    against = [k for k, v in verdicts.items() if judged[k] != v and {judged[k], v} <= decided]
+    if against:
+        told = ", ".join(f"`{key}` {judged[key]}" for key in against)
+        return f"(Not so on {found.conditions.data}: {told}.)"
+    return ""
 
 
 def _came_out(verdicts: dict[str, str], found: Found) -> bool:
@@ -225,11 +237,13 @@ def _of_an_arm(kind: str, arm: str, found: Found) -> str:
     if kind == "edge":
         return f"of {best:g}, {'the last' if arms[arm].at_the_edge else 'not the last'} of the grid"
     rate = smallest if kind.startswith("low-") else best
+    if kind.startswith("none-"):
+        rate = arms["none"].best_learning_rate
     (numbers,) = (
         each for each in found.pictures.numbers if (each.arm, each.learning_rate) == (arm, rate)
     )
     measures = {"L": numbers.learned, "E": numbers.early, "A": numbers.ended}
-    return f"{fmean(measures[kind.removeprefix('low-')]):.2f} %"
+    return f"{fmean(measures[kind[-1]]):.2f} %"
 
 
 def _median_of(quantity: str, arm: str, found: Found) -> float:
