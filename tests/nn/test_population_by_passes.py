@@ -116,15 +116,18 @@ def test_of_an_mlp_they_are_what_its_own_function_says() -> None:
         torch.testing.assert_close(found[name], statistics, rtol=1e-5, atol=1e-6)
 
 
+class Twice(nn.Module):
+    """One norm that is called twice, and one that is called once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.after = nn.BatchNorm1d(2, affine=False), nn.BatchNorm1d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.norm(x) + self.norm(3 * x))
+
+
 def test_of_a_layer_that_is_called_twice_the_calls_are_merged() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.after = nn.BatchNorm1d(2, affine=False), nn.BatchNorm1d(2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.after(self.norm(x) + self.norm(3 * x))
-
     network, x = Twice(), torch.randn(40, 2)
     set_population_statistics_by_passes(network, x.split(7))
     both = torch.cat([x, 3 * x]).double()
@@ -188,6 +191,14 @@ def test_the_layers_own_pass_ends_where_it_has_been_seen() -> None:
 
 
 # --- batches that call different layers, or one several times ---
+
+
+def test_layers_that_do_not_see_their_own_answers_are_measured_again_once() -> None:
+    """A pass to see who is called, one for each layer with all its calls, and one that agrees."""
+    network, passes = Twice(), []
+    network.register_forward_pre_hook(lambda *_: passes.append(1))
+    set_population_statistics_by_passes(network, (5 + torch.randn(42, 2)).split(7))
+    assert len(passes) == 6 * (1 + 2 + 1)
 
 
 class ByDomain(nn.Module):

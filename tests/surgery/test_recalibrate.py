@@ -370,6 +370,9 @@ def test_answers_are_judged_by_what_batches_say_is_right() -> None:
     receipt = recalibrate(copy.deepcopy(model), numbers)
     name = "squared error, in variances of the targets"
     assert receipt.before[name] > receipt.after[name] > 0
+    far = [(x, 1e-3 * F.one_hot(labels, 3)) for x, labels in batches]
+    receipt = recalibrate(copy.deepcopy(model), far)
+    assert receipt.after.keys() == {"shift of a mean, in deviations", "factor of a deviation"}
     lengths = [(x, labels % 2 + 1, labels) for x, labels in batches]
     receipt = recalibrate(copy.deepcopy(model), lengths)
     assert receipt.after.keys() == {"shift of a mean, in deviations", "factor of a deviation"}
