@@ -182,6 +182,8 @@ class Strays:
         between: two steps.
         after: the last step, or without any.
         blocks: groups that had some.
+        alone: those of `between` that autograd recorded, and that were the only one in their group:
+            such as batches of the training that were skipped.
         share: their weight in the running statistics as these are now.
         peak: that weight where it was largest.
         recalibrating: not counted above: statistics that were collected anew.
@@ -191,6 +193,7 @@ class Strays:
     between: int = 0
     after: int = 0
     blocks: int = 0
+    alone: int = 0
     share: float = 0.0
     peak: float = 0.0
     recalibrating: int = 0
@@ -271,7 +274,7 @@ class LayerLog:
 
     def settle(self, calls: Sequence[Call], *, steps: int, stepped: bool) -> None:
         """Sort the calls of one group into those that were learned from and strays."""
-        kept, blocks = [], 0
+        kept, strays = [], []
         for call in calls:
             again = any(c.learned_from and c is not call and c.is_same_batch(call) for c in calls)
             stray = not call.learned_from and not again
@@ -283,9 +286,10 @@ class LayerLog:
             elif call.recalibrates:
                 self.strays.recalibrating += 1
             else:
-                blocks = 1
+                strays.append(call)
                 self._count_stray(steps, stepped=stepped)
-        self.strays.blocks += blocks
+        self.strays.blocks += bool(strays)
+        self.strays.alone += stepped and steps > 0 and [c.recording for c in strays] == [True]
         if kept:
             self.groups.add(kept)
 

@@ -63,6 +63,45 @@ def good_validation_that_autograd_records() -> Diagnosis:
     return watched(plain, then=properly)
 
 
+def skipping(at_a_time: int) -> Diagnosis:
+    """Now and then batches of the training are thrown away, after their forward pass."""
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with watch(model, optimizer) as loop:
+        for number in range(24):
+            optimizer.zero_grad()
+            loss = plain(model, number)
+            if number % 8 < 8 - at_a_time:
+                loss.backward()
+                optimizer.step()
+        plain(model, 24).backward()
+        optimizer.step()
+    return loop.diagnosis()
+
+
+def bad_skipping_several_batches_at_a_time() -> Diagnosis:
+    """As a validation looks."""
+    diagnosis = skipping(3)
+    assert diagnosis.of("NS502")[0].severity == "warning"
+    return diagnosis
+
+
+def bad_skipping_a_batch_is_told_and_no_harm() -> Diagnosis:
+    diagnosis = skipping(1)
+    (finding,) = diagnosis.of("NS502")
+    assert finding.severity == "info"
+    assert "as batches do that are skipped" in finding.message
+    return diagnosis
+
+
+def good_skipping_several_batches_at_a_time() -> Diagnosis:
+    return skipping(0)
+
+
+def good_skipping_a_batch_is_told_and_no_harm() -> Diagnosis:
+    return skipping(0)
+
+
 def counted(model: nn.Module) -> Diagnosis:
     """Somebody counts operations on random numbers, far from the data, and then trains a little."""
     with watch(model) as loop:

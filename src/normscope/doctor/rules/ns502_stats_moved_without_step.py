@@ -115,9 +115,12 @@ def _judged(log: LoopLog, layers: Mapping[str, LayerLog]) -> tuple[Severity, str
     if any(s.between for s in strays):
         said = f"Between steps they were up to {percent(peak)} of the running statistics."
         often = all(s.blocks >= max(4, log.steps / 2) and s.count <= 2 * s.blocks for s in strays)
+        skipped = all(s.alone == s.between for s in strays)
         if often:
             said += " That is so in most steps, and looks like a part of them."
-        return ("info" if often or peak < _BETWEEN else "warning"), said, peak
+        elif skipped:
+            said += " They came one at a time, with gradients on, as batches do that are skipped."
+        return ("info" if often or skipped or peak < _BETWEEN else "warning"), said, peak
     if any(s.before for s in strays) and not any(s.after for s in strays):
         now = f"are {percent(share, 1)} of the running statistics now"
         said = f"All came before the first step, and {now}."
