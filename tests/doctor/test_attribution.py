@@ -17,6 +17,7 @@ from normscope.anatomy import Forward, RunningNorm, call
 from normscope.doctor import _causes, check
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
+from normscope.doctor._causes import WithoutStart
 from normscope.doctor._layer_fit import LayerFit, layer_fits
 from normscope.doctor._observation import Observation, observed, untouched
 from normscope.doctor._swaps import Swaps, swaps
@@ -224,6 +225,31 @@ def test_dropout_before_the_norm_is_told_from_statistics_that_are_stale() -> Non
     assert cause(model, data()) != "dropout before the norm"
 
 
+class DropPath(nn.Module):
+    """Leaves rows out in training, at random."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand(len(x), 1) >= self.rate) / (1 - self.rate)
+
+
+@pytest.mark.parametrize("rate", [0.8, 0.0])
+def test_stochastic_depth_is_told_from_weights_that_have_changed(rate: float) -> None:
+    """And the control: statistics that are as wrong, where nothing is random."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, last = deep()[:3], [nn.Linear(16, 16), nn.BatchNorm1d(16), nn.Linear(16, 3)]
+        model = fitted_of(nn.Sequential(*first, DropPath(rate), *last), data())
+        if not rate:
+            model[5].running_var *= 3
+        assert (cause(model, data()) == _causes.NOISE) == bool(rate)
+
+
 class Hidden(nn.Module):
     """Its second batch norm is in a list, and in eval mode only where somebody says so."""
 
@@ -421,6 +447,14 @@ def test_after_a_recalibration_it_does_not(shift: float) -> None:
     assert finding.module == "4"
 
 
+@pytest.mark.parametrize("factor", [0.3, 3.0, 10.0])
+def test_nor_where_a_variance_is_off(factor: float) -> None:
+    model = recalibrated()
+    with torch.no_grad():
+        model[4].running_var *= factor
+    assert passes(model, data()) == ""
+
+
 @pytest.mark.parametrize("count", [0, 5, 12, 20, 28])
 def test_nor_where_counters_were_lost_or_set(count: int) -> None:
     model = fitted()
@@ -438,12 +472,109 @@ def test_nor_where_the_training_is_over() -> None:
         assert attribution_of(case).passes == ""
 
 
+def without_start(model: nn.Module, batches: Batches, path: str = "1") -> WithoutStart | None:
+    with observing(model, batches) as observation:
+        norm = RunningNorm(path, model.get_submodule(path))
+        return WithoutStart.of(norm, observation.batch_sights.of[path])
+
+
 def test_a_variance_below_what_is_left_of_the_start_proves_a_counter_wrong() -> None:
     model, batches = begun(5)
-    with observing(model, batches) as observation:
-        sights = observation.batch_sights.of["1"]
-        norm = RunningNorm("1", model[1])
-        assert _causes.wrong_without_the_start(norm, sights) < 1
-        with torch.no_grad():
-            model[1].running_var[0] = 0.9 * 0.9**5
-        assert _causes.wrong_without_the_start(norm, sights) == math.inf
+    found = without_start(model, batches)
+    assert found is not None
+    assert found.share < 1
+    with torch.no_grad():
+        model[1].running_var[0] = 0.9 * 0.9**5
+    assert without_start(model, batches) is None
+
+
+def test_without_its_share_of_the_start_an_average_is_exact() -> None:
+    """Means and variances of batches that are all alike: nothing else is wrong with them."""
+    batches = [data()[0]] * 6
+    model = deep().train()
+    with torch.no_grad():
+        for inputs, _ in batches:
+            model(inputs)
+    found = without_start(model, batches)
+    assert found is not None
+    assert found.share < 0.03  # Bessel's correction
+    assert found.is_the_start
+
+
+def test_variances_that_are_the_starts_excuse_no_means() -> None:
+    model, batches = begun(5)
+    assert passes(model, batches)
+    with torch.no_grad():
+        model[7].running_mean.zero_()
+    assert passes(model, batches) == ""
+
+
+class WithSpare(nn.Module):
+    """And a batch norm that is never called."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.spare = inner, nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def lagging(*, counted: int, unused: bool = False) -> nn.Module:
+    """Trained, and every layer's means a third of a deviation behind: in the same direction."""
+    model = fitted()
+    with torch.no_grad():
+        for number, behind in ((1, model[3]), (4, model[6]), (7, model[9])):
+            norm, effect = model[number], behind.weight[0]
+            norm.running_mean += 0.35 * effect.sign() * norm.running_var.sqrt()
+            norm.num_batches_tracked.fill_(counted)
+    return WithSpare(model) if unused else model
+
+
+@pytest.mark.parametrize(
+    ("training", "counted", "severity"),
+    [(True, 40, "info"), (True, 100, "info"), (True, 101, "warning"), (False, 40, "warning"),
+     (True, 0, "warning"), (True, 8, "warning")],
+)  # fmt: skip
+@pytest.mark.parametrize("unused", [False, True])
+def test_that_all_layers_lag_is_to_be_expected_in_the_beginning(
+    *, training: bool, counted: int, severity: str, unused: bool
+) -> None:
+    """Later it is not, nor in eval mode; 0 is a lost counter, and variances deny one of 8."""
+    model = lagging(counted=counted, unused=unused).train(training)
+    (finding,) = check(model, data(size=16)).of("NS401")
+    assert (finding.evidence["cause"], finding.severity) == (_causes.MANY_SMALL, severity)
+    told = f"Few batches were counted (at most {counted})"
+    assert (told in finding.message) == (severity == "info")
+
+
+ALONE, LAG, STALE = "one layer's statistics", _causes.LAG, "stale"
+
+
+@pytest.mark.parametrize(
+    ("shift", "others", "counted", "training", "found"),
+    [
+        (0.3, 0.14, 400, True, ALONE),
+        (0.3, 0.16, 400, True, STALE),
+        (0.3, 0.16, 40, False, STALE),
+        (0.3, 0.07, 40, True, LAG),
+        (0.3, 0.05, 40, True, ALONE),
+        (0.55, 0.2, 40, True, ALONE),
+        (0.3, 0.16, 8, True, STALE),
+    ],
+)
+def test_one_layer_is_off_alone_if_the_others_are_not_nearly_so(
+    *, shift: float, others: float, counted: int, training: bool, found: str
+) -> None:
+    """One of many that lag is told to be so early in a training, and not after a recalibration."""
+    model = fitted()
+    recalibrate(model, data())
+    with torch.no_grad():
+        for number, by in ((1, others), (4, shift), (7, others)):
+            model[number].running_mean += by * model[number].running_var.sqrt()
+            model[number].num_batches_tracked.fill_(counted)
+    (finding,) = check(model.train(training), data()).of("NS401")
+    assert finding.evidence["cause"] == found
+    assert ("Few batches were counted" in finding.message) == (found == LAG)
+    if found == LAG:
+        assert finding.severity == "info"

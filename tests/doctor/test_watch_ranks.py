@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from normscope.doctor import watch
 from normscope.doctor._rank_distances import rank_distances
 from normscope.surgery import recalibrate
@@ -32,6 +34,31 @@ def test_ranks_that_differ_are_found_on_every_rank_and_merged_ones_are_not(tmp_p
     assert deviations == far["1"] > 0.5
     assert (left, looked) == ((), True)
     assert unlike is None, "models that differ are not compared, and nobody waits"
+
+
+def compared_views(rank: int) -> tuple[str, ...]:
+    """How one, and two views of a batch before each step are told of; and accumulated domains."""
+    told = []
+    for views, apart in ((1, 0.0), (2, 0.0), (2, 8.0)):
+        model = small()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        with watch(model, optimizer) as loop:
+            for seed in range(8):
+                optimizer.zero_grad()
+                for view in range(views):
+                    given = rows(seed=100 * rank + 10 * seed + view) + apart * view
+                    model(given).square().mean().backward()
+                optimizer.step()
+        found = loop.diagnosis().of("NS504")
+        told.append(" ".join(f"{f.severity}: {f.message}" for f in found if "alike" in f.message))
+    return tuple(told)
+
+
+@needs_gloo
+def test_two_views_on_ranks_that_share_no_statistics(tmp_path: Path) -> None:
+    for one, two, domains in on_two_ranks(tmp_path, compared_views):
+        assert two.startswith("info: 1 batch norm got two batches alike before a step")
+        assert one == domains == ""
 
 
 def test_without_ranks_nothing_is_compared() -> None:

@@ -7,6 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from normscope.anatomy._numbers import readable
 
+_ROUNDED = 0.99
+
 
 @dataclass(frozen=True, eq=False)
 class RunningNorm:
@@ -87,6 +89,15 @@ class RunningNorm:
         if not count or count < 0 or momentum is None or not 0 < momentum < 1:
             return 0.0
         return float((1 - momentum) ** count)
+
+    @property
+    def denies_its_counter(self) -> bool:
+        """Whether some running variance is below `initial_share`, what the initial 1 leaves of it.
+
+        The counter was then set by something else than these statistics: a recalibration, a reset.
+        """
+        variance = self.variance
+        return variance is not None and bool((variance < self.initial_share * _ROUNDED).any())
 
     @property
     def uses_batch_statistics(self) -> bool:

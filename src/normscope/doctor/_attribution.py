@@ -9,17 +9,14 @@ from normscope.doctor._case import Case
 from normscope.doctor._causes import (
     MUCH_OF_THE_START,
     Cause,
+    WithoutStart,
     cause_of,
-    wrong_without_the_start,
 )
 from normscope.doctor._counted import percent
-from normscope.doctor._freshness import is_fresh
+from normscope.doctor._freshness import USUAL_MOMENTUM, is_fresh, may_just_have_begun
 from normscope.doctor._gap import Gap, gap_of
 from normscope.doctor._layer_fit import LayerFit, layer_fits
 
-_USUAL_MOMENTUM = 0.05
-_EXPLAINED = 0.9
-"""With the start's share taken out, what is wrong is that much of what it was, or less."""
 _BEYOND_GUESSING = 0.3
 
 
@@ -34,6 +31,7 @@ class Attribution:
         cause: why; None where nothing is off and there is no gap.
         passes: why the training will mend it, in a sentence: what is off was just built, or still
             holds some of what it was built with. Empty if it will not.
+        lags: why small deviations in all layers are to be expected, in a sentence; else empty.
     """
 
     gap: Gap | None
@@ -41,6 +39,7 @@ class Attribution:
     off: list[LayerFit]
     cause: Cause | None
     passes: str
+    lags: str = ""
 
     @property
     def is_harm(self) -> bool:
@@ -54,13 +53,15 @@ def attribution_of(case: Case) -> Attribution:
     off = [fit for fit in fits if fit.is_off]
     suspicious = off or (gap is not None and gap.is_harm)
     cause = cause_of(case, fits) if suspicious else None
-    return Attribution(gap, fits, off, cause, _why_it_passes(case, gap, off))
+    return Attribution(
+        gap, fits, off, cause, _why_it_passes(case, gap, off), _why_all_lag(case, fits)
+    )
 
 
 def _why_it_passes(case: Case, gap: Gap | None, off: list[LayerFit]) -> str:
     if _is_new(case, gap, off):
         return "The model was just built: its training will collect statistics."
-    if _has_just_begun(case, off):
+    if _is_of_the_start(case, off):
         most = max(case.norms[fit.path].initial_share for fit in off)
         return (
             f"Its training has just begun: the initial mean 0 and variance 1, of which up to "
@@ -80,19 +81,29 @@ def _is_new(case: Case, gap: Gap | None, off: list[LayerFit]) -> bool:
     return gap.by_batch < most / gap.rows + _BEYOND_GUESSING
 
 
-def _has_just_begun(case: Case, off: list[LayerFit]) -> bool:
+def _is_of_the_start(case: Case, off: list[LayerFit]) -> bool:
     """Whether what is wrong is what is left of the start, as in the first steps of any training.
 
     A counter alone does not say so: recalibrations set it to the number of their batches.
     """
-    return (
-        bool(off)
-        and case.training[""]
-        and all(_is_of_the_start(case, case.norms[fit.path]) for fit in off)
-    )
-
-
-def _is_of_the_start(case: Case, norm: RunningNorm) -> bool:
-    if norm.initial_share < MUCH_OF_THE_START or (norm.momentum or 0.0) < _USUAL_MOMENTUM:
+    norms = [case.norms[fit.path] for fit in off]
+    if not off or not case.training[""] or not all(map(_keeps_the_start, norms)):
         return False
-    return wrong_without_the_start(norm, case.observation.batch_sights.of[norm.path]) < _EXPLAINED
+    sights = case.observation.batch_sights.of
+    found = [WithoutStart.of(norm, sights[norm.path]) for norm in norms]
+    return all(without is not None and without.is_the_start for without in found)
+
+
+def _keeps_the_start(norm: RunningNorm) -> bool:
+    return (norm.momentum or 0.0) >= USUAL_MOMENTUM and norm.initial_share >= MUCH_OF_THE_START
+
+
+def _why_all_lag(case: Case, fits: list[LayerFit]) -> str:
+    paths = [fit.path for fit in fits]
+    if not may_just_have_begun(case, paths):
+        return ""
+    most = max(case.norms[path].batches_tracked or 0 for path in paths)
+    return (
+        f"Few batches were counted (at most {most}): if the training has just begun, that is to be "
+        "expected, as the weights move faster than the running statistics follow."
+    )

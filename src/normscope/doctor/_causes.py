@@ -5,21 +5,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from normscope.anatomy import RunningNorm, in_float64
 from normscope.doctor._case import Case
+from normscope.doctor._freshness import may_just_have_begun
 from normscope.doctor._layer_fit import OFF, LayerFit, moments_by_call
 from normscope.doctor._observation import Observation
 from normscope.doctor._sights import Sight
-from normscope.doctor._swaps import sights_with_dropout
+from normscope.doctor._swaps import sights_in_training
 from normscope.records import Evidence
 from normscope.stats import BatchSpread, Moments, merge_all
 
 INPUT, STALE, ALONE = "input scaled differently", "stale", "one layer's statistics"
 NEVER, AVERAGED = "never collected", "weights averaged without buffers"
 UNKNOWN, MANY_SMALL = "unknown", "small deviations in many layers"
+LAG = "statistics lag behind the weights"
+DROPOUT, NOISE = "dropout before the norm", "noise in training before the norm"
 _RECALIBRATE = "normscope.recalibrate(model, loader)"
 _APART = 0.5
 """Means of one layer's calls that are further apart, in deviations, are of two distributions."""
@@ -30,7 +33,8 @@ _OF_KERAS, _OF_PYTORCH = 0.9, 0.1
 MUCH_OF_THE_START = 0.05
 """A share of the initial mean 0 and variance 1 that is worth a word."""
 _OF_ONE_BATCH = 2.0
-_ROUNDED = 0.99
+_EXPLAINED = 0.9
+"""Without the start's share, what is wrong is that much of what it was, or less."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,8 @@ def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause |
         return None
     path = off[0].path
     norm = case.norms[path]
-    if not wrong_without_the_start(norm, case.observation.batch_sights.of[path]) < 0.5:  # most
+    without = WithoutStart.of(norm, case.observation.batch_sights.of[path])
+    if without is None or not without.share < 0.5:  # most
         return None
     return Cause(
         "slow statistics",
@@ -233,28 +238,83 @@ def _slow(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause |
     )
 
 
-def wrong_without_the_start(norm: RunningNorm, sights: Sequence[Sight]) -> float:
-    r"""How much of what is wrong with running means is left without the share of the initial 0.
+@dataclass(frozen=True)
+class WithoutStart:
+    r"""How far statistics are off as they are, and without the share of their initial values.
 
-    With the share w that the counter says is left of the start, and the mean and deviation of what
-    the layer is given:
+    With the share w that the counter says is left of the mean 0 and the variance 1, and the shift
+    and the spread of `LayerFit`, of the running statistics and of
 
-    .. math:: \Vert (\mathrm{mean_{run}} / (1 - w) - \mathrm{mean}) / \mathrm{deviation} \Vert
-              \; / \; \Vert (\mathrm{mean_{run}} - \mathrm{mean}) / \mathrm{deviation} \Vert
+    .. math:: \frac{\mathrm{mean_{run}}}{1 - w}, \qquad \frac{\mathrm{variance_{run}} - w}{1 - w}
 
-    Above 1 for a counter that was set by something else than these statistics: a recalibration, a
-    reset. Infinite where a running variance is below w, the initial 1's share, which proves that.
+    Attributes:
+        before: shift and spread of the running statistics.
+        after: of these.
     """
-    seen = [sight.moments for sight in sights if sight.moments is not None]
-    left = norm.initial_share
-    if norm.mean is None or norm.variance is None or not seen:
-        return math.inf
-    if bool((in_float64(norm.variance) < left * _ROUNDED).any()):
-        return math.inf
-    exact, running = merge_all(seen), in_float64(norm.mean)
-    width = (exact.population_variance + norm.eps).sqrt()
-    before = ((running - exact.mean) / width).norm()
-    return float(((running / (1 - left) - exact.mean) / width).norm() / before)
+
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+    @classmethod
+    def of(cls, norm: RunningNorm, sights: Sequence[Sight]) -> "WithoutStart | None":
+        """Measure; None where a running variance is below w, which proves the counter wrong.
+
+        Counters are set by recalibrations and resets, too.
+        """
+        seen = [sight.moments for sight in sights if sight.moments is not None]
+        if norm.mean is None or norm.variance is None or not seen or norm.denies_its_counter:
+            return None
+        left, exact = norm.initial_share, merge_all(seen)
+        mean, variance = in_float64(norm.mean), in_float64(norm.variance)
+        collected = (variance - left).clamp(min=0) / (1 - left)
+        return cls(
+            _distances(mean, variance, exact, norm.eps),
+            _distances(mean / (1 - left), collected, exact, norm.eps),
+        )
+
+    @property
+    def share(self) -> float:
+        """What is left of what is wrong; above 1 for a counter that says nothing of them."""
+        return math.hypot(*self.after) / math.hypot(*self.before)
+
+    @property
+    def is_the_start(self) -> bool:
+        """Whether neither means nor variances are off by something else, by enough to be told."""
+        return all(
+            after < max(_EXPLAINED * before, OFF)
+            for before, after in zip(self.before, self.after, strict=True)
+        )
+
+
+def _distances(mean: Tensor, variance: Tensor, exact: Moments, eps: float) -> tuple[float, float]:
+    """Shift and spread, as `LayerFit` has them."""
+    width = (exact.population_variance + eps).sqrt()
+    shift = (mean - exact.mean) / width
+    spread = ((variance + eps).sqrt() / width).log()
+    return float(shift.square().mean().sqrt()), float(spread.square().mean().sqrt())
+
+
+def _stands_out(fits: Sequence[LayerFit], off: Sequence[LayerFit], times: float = 2) -> bool:
+    """Whether one layer is off, and by more than so many times as much as any other."""
+    if len(off) != 1 or len(fits) < 2:
+        return False
+    others = max(fit.misfit for fit in fits if fit is not off[0])
+    return not off[0].misfit <= times * others
+
+
+def _lag(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
+    """Early in a training all layers are somewhat off, and one may be off by enough to be told."""
+    if len(off) != 1 or _stands_out(fits, off, 5) or off[0].misfit >= 2 * OFF:
+        return None
+    if not may_just_have_begun(case, [fit.path for fit in fits]):
+        return None
+    return Cause(
+        LAG,
+        f"{off[0].path!r} is off most, and the others are off as well, by less. Early in a "
+        "training the weights move faster than running statistics follow.",
+        f"Train on, or {_RECALIBRATE} before the model is used.",
+        {"largest shift, deviations": off[0].shift, "largest spread, logarithm": off[0].spread},
+    )
 
 
 def _other_input(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -263,7 +323,7 @@ def _other_input(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) 
         return None
     first = fits[0]
     scaled = not math.isnan(first.scale) and abs(math.log(first.scale)) >= OFF
-    alone = len(off) == 1 < len(fits) and not isinstance(case.wrapper, AveragedModel)
+    alone = _stands_out(fits, off) and not isinstance(case.wrapper, AveragedModel)
     if not scaled and not alone:
         return None
     only = f"Of {len(fits)} batch norms only the first, {first.path!r}, is off"
@@ -282,7 +342,59 @@ def _other_input(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) 
 
 def _dropout(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """With dropout on, layers that were off fit."""
-    seen = sights_with_dropout(case.observation) if off else None
+    dropouts = [
+        module
+        for module in case.model.modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0  # noqa: SLF001
+    ]
+    found = _fits_in_training(case, off, dropouts)
+    if found is None:
+        return None
+    path, with_, without = found
+    return Cause(
+        DROPOUT,
+        f"With dropout on, the running deviations of {path!r} are off by a factor of {with_:.3g}, "
+        f"with dropout off by {without:.3g} (median over channels): in eval its input varies less "
+        "than in training.",
+        "Put dropout behind the batch norms (best behind the last); until then "
+        f"{_RECALIBRATE} sets the statistics for eval.",
+        {"factor with dropout": with_, "factor without": without},
+    )
+
+
+def _noise(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
+    """With modules of other people's that only compute as in training: stochastic depth, often."""
+    others = [module for module in case.model.modules() if _only_computes(module)]
+    found = _fits_in_training(case, off, others)
+    if found is None:
+        return None
+    path, with_, without = found
+    classes = sorted({type(module).__name__ for module in others})
+    return Cause(
+        NOISE,
+        f"With {', '.join(classes)} in training mode, the running deviations of {path!r} are off "
+        f"by a factor of {with_:.3g}, in eval mode by {without:.3g} (median over channels): what "
+        "is random in training, such as stochastic depth, makes its input vary otherwise.",
+        f"{_RECALIBRATE} sets the statistics for eval mode.",
+        {"factor in training": with_, "factor in eval mode": without},
+    )
+
+
+def _only_computes(module: nn.Module) -> bool:
+    """Whether it is nobody's parent, holds no tensors, and is not of torch."""
+    holds = any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+    of_torch = type(module).__module__.startswith("torch.nn.")
+    return not (holds or of_torch or any(True for _ in module.children()))
+
+
+def _fits_in_training(
+    case: Case, off: Sequence[LayerFit], modules: Sequence[nn.Module]
+) -> tuple[str, float, float] | None:
+    """The first layer that fits with these in training mode, and does not without.
+
+    Its path, and the typical factor by which its running deviations are off, with and without.
+    """
+    seen = sights_in_training(case.observation, modules) if off else None
     if seen is None:
         return None
     for fit in off:
@@ -290,15 +402,7 @@ def _dropout(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Caus
         without = _typical_factor(norm, case.observation.batch_sights.of[fit.path])
         with_ = _typical_factor(norm, seen.of.get(fit.path, []))
         if with_ < without / 2:
-            return Cause(
-                "dropout before the norm",
-                f"With dropout on, the running deviations of {fit.path!r} are off by a factor of "
-                f"{math.exp(with_):.3g}, with dropout off by {math.exp(without):.3g} (median over "
-                "channels): in eval its input varies less than in training.",
-                "Put dropout behind the batch norms (best behind the last); until then "
-                f"{_RECALIBRATE} sets the statistics for eval.",
-                {"factor with dropout": math.exp(with_), "factor without": math.exp(without)},
-            )
+            return fit.path, math.exp(with_), math.exp(without)
     return None
 
 
@@ -329,8 +433,8 @@ def _small_batches(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -
 
 
 def many_small(fits: Sequence[LayerFit]) -> Cause:
-    """Where no layer is off by itself, and exact statistics close the gap all the same."""
-    most = max(fits, key=lambda fit: max(fit.shift, fit.spread))
+    """Where no layer is off by enough to be told, and exact statistics close the gap."""
+    most = max(fits, key=lambda fit: fit.misfit)
     return Cause(
         MANY_SMALL,
         f"No layer is off by much, {most.path!r} most: {most.told()}. Together they cost the gap, "
@@ -364,7 +468,7 @@ def _changed_since(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]
             "The weights are an average; the statistics are those of one model.",
             f"{_RECALIBRATE}, or AveragedModel(use_buffers=True).",
         )
-    if len(off) == 1 < len(fits):
+    if _stands_out(fits, off):
         return Cause(
             ALONE,
             f"Of {len(fits)} batch norms only {off[0].path!r} is off: its statistics, or the "
@@ -389,7 +493,9 @@ _LOOKS: tuple[Look, ...] = (
     _padding,
     _momentum,
     _slow,
+    _lag,
     _other_input,
     _dropout,
+    _noise,
     _small_batches,
 )

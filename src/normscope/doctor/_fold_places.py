@@ -17,6 +17,8 @@ _TORCH_PAIRS = {
 }  # fmt: skip
 """By exact type: what `torch.fx.experimental.optimization.fuse` folds."""
 
+_SHAPES = {"shape", "size", "dim", "ndim", "numel", "dtype", "device", "ndimension", "get_device"}
+
 
 @dataclass(frozen=True)
 class FoldPlace:
@@ -48,6 +50,7 @@ def fold_places(
         has_positions: whether the input of a norm, by its path in the model, is known to have more
             axes than two.
     """
+    told: set[nn.Module] = set()
     for norm, producer, node in _pairs_of_torch(graph):
         path = joined(prefix, graph.paths[norm])
         wrong = (
@@ -61,14 +64,11 @@ def fold_places(
         )
         if wrong and len(node.users) == 1:  # of others, torch keeps its hands off
             yield FoldPlace(path, joined(prefix, graph.paths[producer]), wrong, by_torch=True)
+            told.add(norm)
     for behind, before in _neighbours(graph, root):
-        if graph.producer(behind) is not before:
-            yield FoldPlace(
-                joined(prefix, graph.paths[behind]),
-                joined(prefix, graph.paths[before]),
-                "it is the layer defined before it, and its input comes from another",
-                by_torch=False,
-            )
+        if behind not in told and (wrong := _objection_by_order(graph, behind, before)):
+            norm_path, path = (joined(prefix, graph.paths[module]) for module in (behind, before))
+            yield FoldPlace(norm_path, path, wrong, by_torch=False)
 
 
 def _pairs_of_torch(graph: CallGraph) -> Iterator[tuple[_BatchNorm, nn.Module, Node]]:
@@ -90,6 +90,24 @@ def _objection(graph: CallGraph, producer: nn.Module) -> str:
     if producer._forward_hooks or producer._forward_pre_hooks:  # noqa: SLF001
         return "its forward hooks (weight norm and spectral norm are such) would see other weights"
     return ""
+
+
+def _objection_by_order(graph: CallGraph, norm: nn.Module, before: nn.Module) -> str:
+    """What a fuser that goes by the order of definition does not ask."""
+    if graph.producer(norm) is not before:
+        return "it is the layer defined before it, and its input comes from another"
+    source = graph.source(norm)
+    users = source.users if source else ()
+    if any(graph.modules.get(user) is not norm and not _asks_for_a_shape(user) for user in users):
+        return "what it gives goes elsewhere as well, and would get there normalized"
+    return _objection(graph, before)
+
+
+def _asks_for_a_shape(node: Node) -> bool:
+    """Whether a node takes of a tensor what a fold leaves as it is."""
+    if node.op == "call_method":
+        return node.target in _SHAPES
+    return node.op == "call_function" and node.target is getattr and node.args[1] in _SHAPES
 
 
 def _neighbours(graph: CallGraph, root: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

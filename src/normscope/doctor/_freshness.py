@@ -1,4 +1,4 @@
-"""Whether a model was just built: what is wrong with it then, training will mend."""
+"""Whether a model was just built, or has just begun to train: training mends what is wrong then."""
 
 from collections.abc import Collection
 
@@ -6,6 +6,11 @@ from torch import Tensor
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
+
+USUAL_MOMENTUM = 0.05
+"""With less, statistics are slow: more training is not what they are in want of."""
+_FEW_AVERAGES = 10
+"""So many times 1 / momentum batches are the beginning of a training."""
 
 
 def is_fresh(case: Case, paths: Collection[str] = ()) -> bool:
@@ -30,3 +35,27 @@ def _is_fresh(norm: RunningNorm) -> bool:
 def is_constant(values: Tensor | None) -> bool:
     """Whether all are the same, or there are none."""
     return values is None or not values.numel() or bool((values == values.flatten()[0]).all())
+
+
+def may_just_have_begun(case: Case, paths: Collection[str]) -> bool:
+    """Whether these layers may be in the first batches of a training, as far as can be told.
+
+    Recalibrations set counters to the number of their batches. Then a running variance may prove
+    that it is not so: `RunningNorm.denies_its_counter`.
+
+    Args:
+        case: with the model.
+        paths: of the batch norms that are called.
+    """
+    norms = [case.norms[path] for path in paths]
+    return bool(norms) and case.training[""] and all(map(_is_young, norms))
+
+
+def _is_young(norm: RunningNorm) -> bool:
+    """Whether at most ten times 1 / momentum batches were counted, and nothing speaks against it.
+
+    The weights may then move faster than the statistics follow.
+    """
+    momentum, batches = norm.momentum or 0.0, norm.batches_tracked or 0
+    few = 0 < batches * momentum <= _FEW_AVERAGES
+    return few and momentum >= USUAL_MOMENTUM and not norm.denies_its_counter

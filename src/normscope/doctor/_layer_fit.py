@@ -57,6 +57,11 @@ class LayerFit:
         return not (self.shift <= limit and self.spread <= limit)
 
     @property
+    def misfit(self) -> float:
+        """The larger of shift and spread; NaN if one of them is."""
+        return max(self.shift, self.spread) if self.is_finite else math.nan
+
+    @property
     def is_finite(self) -> bool:
         """Whether the running statistics are."""
         return math.isfinite(self.shift) and math.isfinite(self.spread)

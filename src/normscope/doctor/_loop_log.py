@@ -116,6 +116,7 @@ class Groups:
         distance: the sum over `several` of the square of how far the batches' true means are apart
             (their deviation, in deviations of the layer's input; an unbiased estimate).
         most: updates in the largest group.
+        views: groups of two different batches that could be compared and were not apart.
     """
 
     count: int = 0
@@ -126,6 +127,7 @@ class Groups:
     apart: int = 0
     distance: float = 0.0
     most: int = 0
+    views: int = 0
 
     def add(self, calls: Sequence[Call]) -> None:
         """One more group."""
@@ -140,11 +142,14 @@ class Groups:
         self.most = max(self.most, len(calls))
         if len(different) > 1:
             self.several += 1
-            self._compare(different)
+            apart = self._compare(different)
+            self.apart += apart is True
+            self.views += apart is False and len(calls) == 2
 
-    def _compare(self, calls: Sequence[Call]) -> None:
+    def _compare(self, calls: Sequence[Call]) -> bool | None:
+        """Whether batches are of several distributions; None where nothing tells."""
         if sum(call.rows.count for call in calls) <= len(calls):
-            return  # one row each: nothing tells how rows vary
+            return None  # one row each: nothing tells how rows vary
         spread = BatchSpread.of([call.rows for call in calls])
         within = torch.stack([call.rows.m2 for call in calls]).sum(dim=0) / spread.degrees[1]
         total = torch.stack([call.variance for call in calls]).mean(dim=0)
@@ -153,19 +158,24 @@ class Groups:
         between = ((spread.f - 1) * within / n0 / total)[(within > 0) & (total > 0)]
         between = between[between.isfinite()].clamp(max=_FAR**2)
         if not between.numel():
-            return
+            return None
         self.distance += float(between.mean())
         # Not the median: a shift has a direction, and may leave half of the channels alone.
         upper = float(spread.f[spread.f.isfinite()].quantile(0.75))
         # Takes longer to import than all of stats.
         import scipy.special  # type: ignore[import-untyped]  # noqa: PLC0415
 
-        self.apart += upper > float(scipy.special.fdtri(*spread.degrees, _SURE))
+        return upper > float(scipy.special.fdtri(*spread.degrees, _SURE))
 
     @property
     def deviations(self) -> float:
         """How far apart the batches of one step are: between their means, in deviations."""
         return max(self.distance / self.several, 0.0) ** 0.5 if self.several else 0.0
+
+    @property
+    def is_two_views(self) -> bool:
+        """Whether most groups are two different batches of one distribution."""
+        return 2 * self.views > self.count
 
     @property
     def per_step(self) -> float:

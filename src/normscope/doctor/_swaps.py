@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from normscope._errors import OwnModelError
 from normscope.anatomy import normalizing_by, normalizing_by_batch
 from normscope.doctor._gap import Gap, gap_between
 from normscope.doctor._layer_fit import LayerFit
@@ -180,33 +181,32 @@ def _gap_with(observation: Observation, statistics: Statistics, batches: int) ->
     return gap_between(answers, references)
 
 
-def sights_with_dropout(observation: Observation) -> Sights | None:
-    """What norm layers are given with batch statistics and dropout on, for one spare batch.
+def sights_in_training(observation: Observation, modules: Sequence[nn.Module]) -> Sights | None:
+    """What norm layers are given with batch statistics and `modules` in training mode.
 
-    None if the model has no dropout that does anything, or no batch may be used.
+    For one spare batch. None if there are no such modules, no batch may be used, or the model
+    raises so: in training it may want labels too.
     """
-    dropouts = [
-        module
-        for module in observation.model.modules()
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0  # noqa: SLF001
-    ]
-    batch = observation.spare() if dropouts else None
+    batch = observation.spare() if modules else None
     if batch is None:
         return None
     seen = Sights()
     norms = list(observation.norms.values())
-    observation.again(batch, _both(dropouts, normalizing_by_batch(norms)), seen)
+    try:
+        observation.again(batch, _both(modules, normalizing_by_batch(norms)), seen)
+    except OwnModelError:
+        return None
     return seen
 
 
 @contextmanager
-def _both(dropouts: Sequence[nn.Module], mode: AbstractContextManager[None]) -> Iterator[None]:
-    """Dropout on, inside another mode."""
+def _both(modules: Sequence[nn.Module], mode: AbstractContextManager[None]) -> Iterator[None]:
+    """These in training mode, inside another mode."""
     with mode:
-        for module in dropouts:
+        for module in modules:
             module.training = True
         try:
             yield
         finally:
-            for module in dropouts:
+            for module in modules:
                 module.training = False

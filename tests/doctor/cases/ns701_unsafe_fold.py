@@ -136,18 +136,53 @@ def silent_zero_layer() -> Diagnosis:
     return diagnosis
 
 
-def silent_two_consumers() -> Diagnosis:
-    """What torch's fuse leaves alone is not told."""
+class Forked(nn.Module):
+    """What a convolution gives goes two ways: both through its norm, or one past it."""
 
-    class Residual(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = nn.Conv1d(2, 2, 1), nn.BatchNorm1d(2)
+    def __init__(self, *, past: bool) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(2, 2, 1), used(nn.BatchNorm1d(2))
+        self.head, self.past = nn.Conv1d(2, 2, 1), past
 
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.conv(x)
-            return x + self.norm(x)
+    def forward(self, x: Tensor) -> Tensor:
+        given = self.conv(x)
+        positions = given.shape[-1] + given.size(-1)  # which no fold changes
+        normed = self.norm(given)
+        return (normed + self.head(given if self.past else normed)) / positions
 
-    diagnosis = check(Residual().eval())
-    assert not diagnosis.of("NS701")
+
+def bad_two_consumers() -> Diagnosis:
+    """A fuser by order folds what torch's leaves alone."""
+    diagnosis = check(Forked(past=True).eval(), MAPS)
+    (finding,) = diagnosis.of("NS701")
+    assert finding.evidence == {"places": 1, "of these by torch's fuse": 0}
+    assert "goes elsewhere as well" in finding.message
     return diagnosis
+
+
+def good_two_consumers() -> Diagnosis:
+    return check(Forked(past=False).eval(), MAPS)
+
+
+class Twice(nn.Module):
+    """A layer that torch's fuse does not know is called before its norm, and once more."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.ConvTranspose1d(2, 2, 1), used(nn.BatchNorm1d(2))
+        self.other = self.conv if shared else nn.ConvTranspose1d(2, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(self.norm(self.conv(x)))
+
+
+def bad_called_twice() -> Diagnosis:
+    diagnosis = check(Twice(shared=True).eval(), MAPS)
+    (finding,) = diagnosis.of("NS701")
+    assert "is called at 2 sites" in finding.message
+    assert finding.evidence["places"] == 1
+    return diagnosis
+
+
+def good_called_twice() -> Diagnosis:
+    return check(Twice(shared=False).eval(), MAPS)

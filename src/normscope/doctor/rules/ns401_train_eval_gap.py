@@ -44,11 +44,13 @@ last.
 ## On purpose
 
 A model whose statistics are its batch's at test time as well (pix2pix, few-shot episodes): suppress
-the rule with that reason. Models that were just built are at info, and so are those in their first
-steps, in training mode, whose statistics are wrong by what is left in them of the initial mean 0
-and variance 1 (the counter says how much that is, and the statistics whether it is true: after a
-recalibration it is not). So is a small gap to which no layer's statistics can be held, as where a
-network has learned its training batches by heart; a large one is a warning.
+the rule with that reason. Models that were just built are at info. So are those in training mode
+whose statistics are wrong by what is left in them of the initial mean 0 and variance 1: the counter
+says how much that is, and the statistics whether it is true, which after a recalibration it is not.
+So are models in training mode that have counted at most ten times 1 / momentum batches, and in
+which all layers lag: none is off by half a deviation, and none by more than five times as much as
+every other. A small gap to which no layer's statistics can be held, as where a network has learned
+its training batches by heart, is at info as well; a large one is a warning.
 
 ## Symptoms
 
@@ -73,7 +75,7 @@ from collections.abc import Iterator, Sequence
 
 from normscope.doctor._attribution import Attribution, attribution_of
 from normscope.doctor._case import Case, UnknownError
-from normscope.doctor._causes import MANY_SMALL, UNKNOWN, Cause, many_small
+from normscope.doctor._causes import LAG, MANY_SMALL, UNKNOWN, Cause, many_small
 from normscope.doctor._counted import counted, percent
 from normscope.doctor._gap import Gap, why_no_gap
 from normscope.doctor._layer_fit import LayerFit
@@ -106,10 +108,11 @@ def find(case: Case) -> Iterator[Found]:
     costs = swaps(case.observation, off, gap.size)
     if cause.name == UNKNOWN and costs.left is not None and costs.left < gap.size / 2:
         cause = many_small(seen.fits)
+    passes = seen.passes or (seen.lags if cause.name in {LAG, MANY_SMALL} else "")
     yield Found(
-        severity=_severity(gap, cause, passes=bool(seen.passes)),
+        severity=_severity(gap, cause, passes=bool(passes)),
         module=off[0].path if off else "",
-        message=_message(seen, gap, costs, cause),
+        message=_message(seen, gap, costs, cause, passes),
         fix=cause.fix,
         evidence=_evidence(gap, off, costs, cause),
     )
@@ -124,10 +127,10 @@ def _severity(gap: Gap, cause: Cause, *, passes: bool) -> Severity:
     return "info" if nothing_is_off else "warning"
 
 
-def _message(seen: Attribution, gap: Gap, costs: Swaps, cause: Cause) -> str:
+def _message(seen: Attribution, gap: Gap, costs: Swaps, cause: Cause, passes: str) -> str:
     parts = [f"{gap.told()} Cause: {cause.name}. {cause.why}"]
-    if seen.passes:
-        parts.append(seen.passes)
+    if passes:
+        parts.append(passes)
     if off := seen.off:
         parts.append(
             f"The first layer whose running statistics do not describe its input is "

@@ -5,7 +5,8 @@
 `SyncBatchNorm` on a CPU in a process group, where it raises; some batch norms synchronized and
 others not; a `DataParallel` over several devices. With data, a `SyncBatchNorm` that is called more
 often in one batch than in another. After a watched loop in a process group, how far the running
-means of the ranks are apart.
+means of the ranks are apart, and batch norms that get two batches alike before a step, rank by
+rank.
 
 ## Why it matters
 
@@ -16,6 +17,10 @@ only in the next forward. `DataParallel` keeps those of the first device, and dr
 
 In every call a `SyncBatchNorm` waits for that of all other ranks. Where a branch, or a loop over a
 length, depends on the batch, ranks call it a different number of times, and the training hangs.
+
+A contrastive loss asks which of many rows is the other view of this one. Where each rank normalizes
+by its own rows, both views carry the traces of the same batch mates, which answer it: the loss
+falls, and nothing worth having is learned.
 
 ## Example
 
@@ -38,7 +43,8 @@ multiplied by 0, if need be), or do not synchronize it.
 ## On purpose
 
 Statistics of its own for every client (FedBN), and shuffled batches without synchronization (MoCo):
-suppress it with that reason.
+suppress it with that reason. Where gradients are accumulated over two batches, the info on two
+views means nothing.
 
 ## Symptoms
 
@@ -67,7 +73,13 @@ from torch import nn
 from normscope.doctor._case import Case
 from normscope.doctor._counted import counted
 from normscope.doctor._rules import Found
+from normscope.nn import BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d
 
+_OF_ONE_RANK = {
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d),
+}
+"""By exact type: subclasses of others may synchronize."""
 _HARM = 0.1
 """Deviations between ranks from which it counts as harm."""
 
@@ -83,6 +95,7 @@ def find(case: Case) -> Iterator[Found]:
     yield from _waits(case)
     yield from _data_parallel(case)
     yield from _apart(case)
+    yield from _two_views(case)
 
 
 def _synchronized(case: Case) -> list[str]:
@@ -202,3 +215,30 @@ def _apart(case: Case) -> Iterator[Found]:
         ),
         evidence={"layers": len(apart), "deviations": apart[worst]},
     )
+
+
+def _two_views(case: Case) -> Iterator[Found]:
+    """Layers of which every rank gave two batches to each step, normalized by its own rows."""
+    if not case.has_log or case.log.ranks is None:
+        return
+    views = [
+        path
+        for path, layer in case.log.layers.items()
+        if layer.groups.is_two_views and type(case.norms[path].module) in _OF_ONE_RANK
+    ]
+    if views:
+        yield Found(
+            severity="info",
+            module=views[0],
+            message=(
+                f"{counted(len(views))} got two batches alike before a step, each normalized by "
+                "the rows of one rank. If a contrastive loss compares them with those of other "
+                "ranks, the statistics tell which belong together."
+            ),
+            fix=(
+                "With such a loss: shuffle the rows of one view over the ranks (MoCo), or "
+                "synchronize. "
+                f"{_FIX} Nothing, if gradients are accumulated."
+            ),
+            evidence={"layers": len(views)},
+        )

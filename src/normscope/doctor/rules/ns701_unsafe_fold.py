@@ -3,9 +3,10 @@
 ## What it finds
 
 Batch norms that `torch.fx.experimental.optimization.fuse`, or a fuser that goes by the order in
-which layers are defined, would fold into a layer that is called elsewhere too, has hooks (weight
-norm), has its features on another axis, or is not the one before it. With data it runs torch's fuse
-on a copy and gives the error. Also filters that are all zero, whose norm still gives a constant.
+which layers are defined, would fold into a layer that is called elsewhere too, whose output goes
+elsewhere too, that has hooks (weight norm), has its features on another axis, or is not the one
+before it. With data it runs torch's fuse on a copy and gives the error. Also filters that are all
+zero, whose norm still gives a constant.
 
 ## Why it matters
 
