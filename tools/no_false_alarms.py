@@ -9,12 +9,14 @@ above info is a false alarm.
     ./dev alarms --all        every architecture, without data
     ./dev alarms resnet18 ... these
 
-With data: random images of 64 pixels (or of the size that a model insists on), and statistics that
-are theirs: averaged over the batches in training mode. Architectures above 300 million parameters
-are looked at without numbers. One process per core, of one thread and ten gigabytes.
+With data: random images of 64 pixels (or of the size that a model insists on); freshly built, and
+with statistics that are theirs: averaged over the batches in training mode. Architectures above 300
+million parameters are looked at without numbers. One process per core, of one thread and ten
+gigabytes.
 """
 
 import argparse
+import copy
 import importlib.util
 import os
 import resource
@@ -165,6 +167,9 @@ def looked_at(name: str, *, data: bool) -> Seen:
 
 def _look(seen: Seen, model: nn.Module, *, data: bool) -> None:
     with_numbers = not any(parameter.is_meta for parameter in model.parameters())
+    batches = images(model, seen.name) if data else None
+    if data and batches is None:
+        seen.left_out = "with data: cannot be called with images"
     for state in ("fresh", "trained") if with_numbers else ("fresh",):
         if state == "trained":
             make_trained(model)
@@ -174,17 +179,14 @@ def _look(seen: Seen, model: nn.Module, *, data: bool) -> None:
             diagnosis = check(model)
             seen.seconds.append(time.perf_counter() - start)
             seen.take(f"{state}, {'train' if mode else 'eval'}", diagnosis)
-    if data:
-        _look_with_data(seen, model)
+        if batches is not None:
+            _look_with_data(seen, model, state, batches)
 
 
-def _look_with_data(seen: Seen, model: nn.Module) -> None:
-    batches = images(model, seen.name)
-    if batches is None:
-        seen.left_out = "with data: cannot be called with images"
-        return
-    fit(model, batches)
-    seen.take("with data, eval", check(model.eval(), batches))
+def _look_with_data(seen: Seen, model: nn.Module, state: str, batches: list[Tensor]) -> None:
+    if state == "trained":
+        fit(model, batches)
+    seen.take(f"{state}, with data, eval", check(model.eval(), batches))
 
 
 def fit(model: nn.Module, batches: list[Tensor]) -> None:
@@ -223,10 +225,11 @@ def images(model: nn.Module, name: str) -> list[Tensor] | None:
     for shape in dict.fromkeys([(*size[:-2], 64, 64), size]):
         random = torch.Generator().manual_seed(2)
         batches = [torch.randn(ROWS, *shape, generator=random) for _ in range(BATCHES)]
+        tried = copy.deepcopy(model)  # a batch in training mode moves statistics
         try:
             with torch.no_grad():
-                model.eval()(batches[0][:2])
-                model.train()(batches[0])
+                tried.eval()(batches[0][:2])
+                tried.train()(batches[0])
         except Exception:  # noqa: BLE001 - the next size
             continue
         return batches
