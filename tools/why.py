@@ -14,20 +14,23 @@ import re
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from normscope.data import Dataset, Split
     from normscope.records import EvidenceTable, Recipe, Study
     from normscope.records._evidence_pictures import EvidencePictures
     from normscope.report._parts import Claim, Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "docs" / "evidence"
-PAGE = ROOT / "docs" / "why-batch-norm-works.md"
+PAGE, README = ROOT / "docs" / "why-batch-norm-works.md", ROOT / "README.md"
 PLAIN = Path(__file__).with_name("why.toml")
 DATA = Path(os.environ.get("NORMSCOPE_DATA", ROOT.parent / "shared" / "data"))
 
@@ -39,17 +42,33 @@ class Conditions(NamedTuple):
         data: the data set's name.
         source: where it is, under the folder of the data.
         epochs: of the recipe; the rate is constant in the first two, then falls linearly. About
-            as many steps on both data sets.
+            as many steps in every study.
+        share: of the training and of the validation rows, the first of so many equal parts.
     """
 
     data: str
     source: str
     epochs: int
+    share: int = 1
+
+    def dataset(self) -> "Dataset":
+        """What the networks see. The files that come of it name no folder of this machine."""
+        import normscope as ns
+
+        dataset = ns.load_data(DATA / self.source)
+        train, valid = (_first(split, self.share) for split in (dataset.train, dataset.valid))
+        return replace(dataset, name=self.data, source=self.source, train=train, valid=valid)
+
+
+def _first(split: "Split", share: int) -> "Split":
+    rows = len(split) // share
+    return replace(split, images=split.images[:rows], labels=split.labels[:rows])
 
 
 STUDIES = {
     "notmnist": Conditions("notMNIST", "notmnist/notMNIST.pickle.gz", 4),
-    "mnist": Conditions("MNIST", "mnist", 1),
+    "mnist": Conditions("MNIST", "mnist", 4, share=4),
+    "mnist-one-epoch": Conditions("MNIST, one epoch", "mnist", 1),
 }
 RATES = (0.002, 0.02, 0.2)
 SEEDS = 10
@@ -79,14 +98,12 @@ def train(name: str) -> None:
     from normscope.records import Study, write_atomically
     from normscope.studies._explain_arms import ARMS
 
-    data, source, epochs = STUDIES[name]
-    # The file names no folder of the machine that it was made on.
-    dataset = replace(ns.load_data(DATA / source), name=data, source=source)
+    conditions = STUDIES[name]
     folder, evidence = ROOT / "studies" / f"why-{name}", EVIDENCE / name
-    print(f"{data} ...", flush=True)
+    print(f"{conditions.data} ...", flush=True)
     ns.explain(
-        ns.Recipe(epochs=epochs, constant_epochs=1),
-        data=dataset,
+        ns.Recipe(epochs=conditions.epochs, constant_epochs=1),
+        data=conditions.dataset(),
         out=folder,
         arms=[arm.key for arm in ARMS],
         learning_rates=RATES,
@@ -108,7 +125,8 @@ def _tell(progress: object) -> None:
 # --- what the files say ---
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Found:
     """One study's files."""
 
     conditions: Conditions
@@ -116,6 +134,7 @@ class Found(NamedTuple):
     table: "EvidenceTable"
     pictures: "EvidencePictures"
 
+    @cached_property
     def claims(self) -> "dict[str, tuple[str, Claim]]":
         """Every row in words, with the explanation that it follows from, by the row's key."""
         from normscope.report._evidence_rows import claims
@@ -156,7 +175,7 @@ def page() -> str:
     found = committed()
     if not found:
         return "No study has been trained yet."
-    rows = {name: each.claims() for name, each in found.items()}
+    rows = {name: each.claims for name, each in found.items()}
     placed = _placed(rows)
     parts = [counts(found)]
     for verdict in VERDICTS:
@@ -178,7 +197,8 @@ def take_home() -> str:
 
 def _paragraph(each: dict[str, Any], found: dict[str, Found]) -> str:
     """One paragraph with the figures of the studies that it is true of; nothing without any."""
-    where = [one for one in found.values() if _came_out(each["verdicts"], one)]
+    about = {name: one for name, one in found.items() if name in each.get("studies", found)}
+    where = [one for one in about.values() if _came_out(each["verdicts"], one)]
     if not where:
         return ""
     text = re.sub(r"{([^{}]+)}", lambda name: _figures(name[1], where), each["text"].strip())
@@ -214,6 +234,9 @@ def _figures(name: str, where: Sequence[Found]) -> str:
 
 def _figure(name: str, found: Found) -> str:
     """What a name in braces stands for; `why.toml` has the list."""
+    from normscope.report._evidence_rows import measured
+    from normscope.report._words import Words
+
     kind, _, of = name.partition(":")
     rows = {row.key: row for row in found.table.rows}
     if kind == "percent":
@@ -224,7 +247,7 @@ def _figure(name: str, found: Found) -> str:
         return f"{100 * _median_of(*of.split(':'), found):.2g} %"
     if of:
         return _of_an_arm(kind, of, found)
-    return found.claims()[name][1].measured
+    return measured(rows[name], Words("en"))
 
 
 def _of_an_arm(kind: str, arm: str, found: Found) -> str:
@@ -258,6 +281,22 @@ def _median_of(quantity: str, arm: str, found: Found) -> float:
     return median(line.middle)
 
 
+def in_short() -> str:
+    """One sentence for the README."""
+    told = []
+    for found in committed().values():
+        judged = Counter(row.judgement for row in found.table.rows)
+        told.append(
+            f"on {found.conditions.data} {judged['survives']} of {judged.total()} predictions "
+            f"survive, {judged['contradicted']} are contradicted and {judged['not decided']} not "
+            "decided"
+        )
+    return (
+        f"What came of it, in short trainings with ten seeds: {'; '.join(told)} "
+        "([what we measured](docs/why-batch-norm-works.md))."
+    )
+
+
 def counts(found: dict[str, Found]) -> str:
     """How many predictions came to what, study by study."""
     judgements = ("contradicted", "survives", "not decided")
@@ -265,7 +304,7 @@ def counts(found: dict[str, Found]) -> str:
     for each in found.values():
         rows = {row.key: row for row in each.table.rows}
         number = [str(sum(r.judgement == j for r in rows.values())) for j in judgements]
-        claims = {key: claim for key, (_, claim) in each.claims().items()}
+        claims = {key: claim for key, (_, claim) in each.claims.items()}
         gain = claims["gain"]
         ends = [p for row in rows.values() for p in row.premises if p.key == "end-gain"]
         told = [f"{gain.judgement}: {gain.measured}", _premise(ends)]
@@ -332,6 +371,7 @@ def _pictures(name: str, found: Found) -> str:
     return "\n\n".join(lines)
 
 
+@cache
 def drawings(key: str, found: Found) -> "list[tuple[str, list[str], str]]":
     """Title, names of arms, and drawing of every panel of a prediction's last figure."""
     from normscope.report._evidence_figures import figures
@@ -421,7 +461,11 @@ def draw() -> None:
 
 def pasted() -> list[tuple[Path, str, str]]:
     """Which file has what text, and between which markers."""
-    return [(PAGE, "take home", take_home()), (PAGE, "evidence", page())]
+    return [
+        (README, "why", in_short()),
+        (PAGE, "take home", take_home()),
+        (PAGE, "evidence", page()),
+    ]
 
 
 def paste() -> None:

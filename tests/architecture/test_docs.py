@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import re
+import sys
 import tomllib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 def tool(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for the names of their annotations
     spec.loader.exec_module(module)
     return module
 
@@ -46,13 +49,13 @@ def test_what_to_take_home_is_said_where_its_verdicts_came_out_and_nowhere_else(
             assert not why._paragraph(each, other), key
 
 
-def turned(found: tuple, key: str) -> tuple:
+def turned(found: object, key: str) -> object:
     """As if one row had been judged otherwise."""
     rows = tuple(
         row.model_copy(update={"judgement": "another"}) if row.key == key else row
         for row in found.table.rows
     )
-    return found._replace(table=found.table.model_copy(update={"rows": rows}))
+    return replace(found, table=found.table.model_copy(update={"rows": rows}))
 
 
 def test_what_the_evidence_says_is_what_its_files_say() -> None:

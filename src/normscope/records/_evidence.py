@@ -136,7 +136,7 @@ class EvidenceTable(Record):
     budget_seconds: float
     """The time that was given."""
     expected_seconds: float
-    """What the design was expected to take, by a measured step."""
+    """What the design was expected to take, by short runs of its arms."""
     rows: tuple[EvidenceRow, ...] = Field(strict=False)
     """Every prediction."""
     notes: tuple[str, ...] = Field((), strict=False)

@@ -84,7 +84,7 @@ def explain(
 
     The arms, what each explanation predicts of them, and what would contradict it are in
     `docs/explain.md`, written before any run. Arms, learning rates and seeds are as many as the
-    budget has room for, by the time that a step takes here.
+    budget has room for, by short runs of them here.
 
     Called again with the same `out` it goes on, as `compare` does; with a larger budget it extends
     what is there. The folder holds a study that `compare` could have made, and
