@@ -25,7 +25,10 @@ class _Language(StrEnum):
 
 def report(
     path: Annotated[
-        Path, typer.Argument(help="A run folder or a study folder.", metavar="RUN|STUDY")
+        Path,
+        typer.Argument(
+            help="A run folder, a study folder, or a study's file.", metavar="RUN|STUDY"
+        ),
     ],
     *,
     out: Annotated[
