@@ -17,10 +17,10 @@ from normscope.anatomy import Forward, RunningNorm, call
 from normscope.doctor import _causes, check
 from normscope.doctor._attribution import attribution_of
 from normscope.doctor._case import Case
-from normscope.doctor._causes import WithoutStart
 from normscope.doctor._layer_fit import LayerFit, layer_fits
 from normscope.doctor._observation import Observation, observed, untouched
 from normscope.doctor._swaps import Swaps, swaps
+from normscope.doctor._without_start import WithoutStart
 from normscope.surgery import recalibrate
 from tests.doctor.cases import ns401_train_eval_gap as cases
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of

@@ -6,16 +6,12 @@ import torch
 
 from normscope.anatomy import RunningNorm
 from normscope.doctor._case import Case
-from normscope.doctor._causes import (
-    MUCH_OF_THE_START,
-    Cause,
-    WithoutStart,
-    cause_of,
-)
+from normscope.doctor._causes import Cause, cause_of
 from normscope.doctor._counted import percent
 from normscope.doctor._freshness import USUAL_MOMENTUM, is_fresh, may_just_have_begun
 from normscope.doctor._gap import Gap, gap_of
 from normscope.doctor._layer_fit import LayerFit, layer_fits
+from normscope.doctor._without_start import MUCH_OF_THE_START, WithoutStart
 
 _BEYOND_GUESSING = 0.3
 
