@@ -68,7 +68,7 @@ def _first(split: "Split", share: int) -> "Split":
 STUDIES = {
     "notmnist": Conditions("notMNIST", "notmnist/notMNIST.pickle.gz", 4),
     "mnist": Conditions("MNIST", "mnist", 4, share=4),
-    "mnist-one-epoch": Conditions("MNIST, one epoch", "mnist", 1),
+    "mnist-one-epoch": Conditions("MNIST in one epoch", "mnist", 1),
 }
 RATES = (0.002, 0.02, 0.2)
 SEEDS = 10
@@ -226,10 +226,12 @@ def _came_out(verdicts: dict[str, str], found: Found) -> bool:
 
 
 def _figures(name: str, where: Sequence[Found]) -> str:
-    """A figure; of several studies, each with its study's name."""
-    if len(where) == 1:
-        return _figure(name, where[0])
-    return ", ".join(f"{_figure(name, one)} on {one.conditions.data}" for one in where)
+    """A figure; of several studies, each with its study's name, unless it is the same in all."""
+    figures = [_figure(name, one) for one in where]
+    if len(set(figures)) == 1:
+        return figures[0]
+    told = [f"{figure} on {one.conditions.data}" for figure, one in zip(figures, where, strict=True)]
+    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
 
 
 def _figure(name: str, found: Found) -> str:
