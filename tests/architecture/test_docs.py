@@ -58,6 +58,19 @@ def turned(found: object, key: str) -> object:
     return replace(found, table=found.table.model_copy(update={"rows": rows}))
 
 
+def test_a_figure_names_its_studies_unless_it_is_the_same_in_all() -> None:
+    why = tool("why")
+    found = why.committed()
+    studies = [found[name] for name in ("notmnist", "mnist", "mnist-one-epoch")]
+    first, second, third = (why._figures("L:batch", [one]) for one in studies)
+    assert len({first, second, third}) == 3
+    assert why._figures("L:batch", studies[:2]) == f"{first} on notMNIST and {second} on MNIST"
+    assert why._figures("L:batch", studies) == (
+        f"{first} on notMNIST, {second} on MNIST and {third} on MNIST in one epoch"
+    )
+    assert why._figures("rate:none", studies) == "0.02"
+
+
 def test_what_the_evidence_says_is_what_its_files_say() -> None:
     for file, marker, text in tool("why").pasted():
         written = file.read_text(encoding="utf-8").split(f"<!-- {marker} -->\n")[1]
