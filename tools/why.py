@@ -230,8 +230,10 @@ def _figures(name: str, where: Sequence[Found]) -> str:
     figures = [_figure(name, one) for one in where]
     if len(set(figures)) == 1:
         return figures[0]
-    told = [f"{figure} on {one.conditions.data}" for figure, one in zip(figures, where, strict=True)]
-    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    *others, last = [
+        f"{figure} on {one.conditions.data}" for figure, one in zip(figures, where, strict=True)
+    ]
+    return f"{', '.join(others)} and {last}"
 
 
 def _figure(name: str, found: Found) -> str:
