@@ -1,5 +1,6 @@
 """Layers, causes and costs: what a gap is laid to."""
 
+import copy
 import math
 import re
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ from normscope.doctor._without_start import WithoutStart
 from normscope.surgery import recalibrate
 from tests.doctor.cases import ns401_train_eval_gap as cases
 from tests.doctor.deep import Batches, data, deep, fitted, fitted_of
+from tests.doctor.networks import batches, rows
 
 CAUSES = {
     "never_collected": "never collected",
@@ -96,6 +98,25 @@ def test_the_factor_of_the_input_is_told() -> None:
     assert finding.evidence["scale"] == pytest.approx(255, rel=0.1)
 
 
+def test_a_training_by_class_shows_in_batches_that_are_mixed() -> None:
+    """By its variances: they lack what lies between the classes. What is too wide is no sign."""
+    labels = torch.arange(3).repeat_interleave(128)
+    inputs = rows(384) + 4 * nn.functional.one_hot(labels, 4)
+    pure = batches(inputs, labels, size=32)
+    in_turn = [batch for k in range(4) for batch in pure[k::4]]
+    mixed = torch.randperm(384, generator=torch.Generator().manual_seed(0))
+    together = batches(inputs[mixed], labels[mixed], size=32)
+    narrow = "batches of less variety in training"
+
+    model = fitted_of(deep(), in_turn)
+    assert cause(model, together) == narrow
+    shifted, wide = copy.deepcopy(model), copy.deepcopy(model)
+    with torch.no_grad():
+        shifted[1].running_mean += 2 * shifted[1].running_var.sqrt()
+        wide[1].running_var *= 100
+    assert narrow not in {cause(shifted, together), cause(wide, together)}
+
+
 @contextmanager
 def observing(model: nn.Module, batches: object, forward: Forward = call) -> Iterator[Observation]:
     """As `check` does."""
@@ -132,6 +153,7 @@ def test_a_fit_is_what_numpy_finds() -> None:
 @given(st.integers(0, 10_000), st.sampled_from([2, 4, 16, 64]), st.integers(2, 12))
 def test_sampling_noise_is_not_taken_for_a_mismatch(seed: int, size: int, count: int) -> None:
     """Statistics collected as PyTorch does, from other batches of the same kind."""
+    assume(size * count >= 16)  # of four rows the deviation itself may be anything
     random = torch.Generator().manual_seed(seed)
     norm = nn.BatchNorm1d(8).train()
     for _ in range(100):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from normscope.anatomy import RunningNorm, in_float64
@@ -24,6 +24,7 @@ NEVER, AVERAGED = "never collected", "weights averaged without buffers"
 UNKNOWN, MANY_SMALL = "unknown", "small deviations in many layers"
 LAG = "statistics lag behind the weights"
 DROPOUT, NOISE = "dropout before the norm", "noise in training before the norm"
+NARROW = "batches of less variety in training"
 _RECALIBRATE = "normscope.recalibrate(model, loader)"
 _APART = 0.5
 """Means of one layer's calls that are further apart, in deviations, are of two distributions."""
@@ -32,6 +33,7 @@ _FEW_ROWS = 8
 _LARGE_MOMENTUM = 0.5
 _OF_KERAS, _OF_PYTORCH = 0.9, 0.1
 _OF_ONE_BATCH = 2.0
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,28 @@ def _lag(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause
     )
 
 
+def _narrow(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
+    """Of batches of one class each, what classes differ by is in no variance, and in all means."""
+    if not off or off[0] is not fits[0] or off[0].shift >= min(OFF, off[0].spread / 2):
+        return None
+    first = off[0]
+    factors = _log_factors(case.norms[first.path], case.observation.batch_sights.of[first.path])
+    narrow = factors is not None and float((factors < 0).double().mean()) >= _NEARLY_ALL
+    if not narrow or abs(math.log(first.scale)) >= OFF:  # NaN, as a rule: no factor of them all
+        return None
+    factor = math.exp(first.spread)
+    return Cause(
+        NARROW,
+        f"The running means of the first batch norm, {first.path!r}, fit, and in nearly all "
+        f"channels its running variance is too small (deviations by a factor of {factor:.3g}). So "
+        "it is where batches of the training are of one class or domain each: what classes differ "
+        "by is then in no batch's variance. Or these data vary more.",
+        "Look at how batches of the training are made, and shuffle them. For these batches, if "
+        f"they are what the model is for: {_RECALIBRATE}.",
+        {"factor of the deviations": factor, "shift, deviations": first.shift},
+    )
+
+
 def _other_input(case: Case, fits: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
     """Only the first layer sees the scale of the inputs; it normalizes it away for the others."""
     if not off or off[0] is not fits[0] or 2 * len(off) > len(fits) + 1:
@@ -352,11 +376,17 @@ def _typical_factor(norm: RunningNorm, sights: Sequence[Sight]) -> float:
 
     Not the root mean square: to a channel that is dead without dropout that gives all the weight.
     """
+    factors = _log_factors(norm, sights)
+    return math.inf if factors is None else float(factors.abs().median())
+
+
+def _log_factors(norm: RunningNorm, sights: Sequence[Sight]) -> Tensor | None:
+    """By channel the logarithm of the running deviation over that of what the layer is given."""
     seen = [sight.moments for sight in sights if sight.moments is not None]
     if not seen or norm.variance is None:
-        return math.inf
+        return None
     found = merge_all(seen).population_variance + norm.eps
-    return float(((in_float64(norm.variance) + norm.eps) / found).log().abs().median()) / 2
+    return ((in_float64(norm.variance) + norm.eps) / found).log() / 2
 
 
 def _small_batches(case: Case, _: Sequence[LayerFit], off: Sequence[LayerFit]) -> Cause | None:
@@ -435,6 +465,7 @@ _LOOKS: tuple[Look, ...] = (
     _momentum,
     _slow,
     _lag,
+    _narrow,
     _other_input,
     _dropout,
     _noise,

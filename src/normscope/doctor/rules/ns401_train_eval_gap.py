@@ -39,7 +39,8 @@ nothing in training notices that they are wrong. "Eval is broken" has a dozen ca
 It depends on the cause, which the finding names. `normscope.recalibrate(model, loader)` cures
 statistics that were never collected, are stale or were poisoned. It does not cure batches that are
 not alike, several distributions in one layer, or inputs that are scaled differently: it hides the
-last.
+last. (Where the training had batches of one class each, and these are mixed, it shows by running
+variances that are too small under means that fit.)
 
 ## On purpose
 
